@@ -1,0 +1,94 @@
+"""Every error that Hookline raises on purpose: one root, and each message says what to do next."""
+
+from __future__ import annotations
+
+
+class HooklineError(Exception):
+    """The root of all errors that Hookline raises on purpose."""
+
+
+class SettingsError(HooklineError):
+    """A setting is missing or has a value that cannot be used; the message names its key."""
+
+
+class SourcesError(HooklineError):
+    """`sources.yaml` cannot be used; the message names the source and the key."""
+
+
+class TriggerError(HooklineError):
+    """A trigger of `prefect.yaml` cannot be kept although it has Hookline's keys; says why."""
+
+
+class DeployError(HooklineError):
+    """`hookline deploy` refused or failed; nothing was written to the inbox."""
+
+
+class InboxError(HooklineError):
+    """The inbox cannot be opened, migrated, read or written."""
+
+
+class InboxFull(InboxError):
+    """The inbox cannot take more just now (queue or disk full); the sender should retry later."""
+
+
+class PrefectUnavailable(HooklineError):
+    """Prefect is away or overloaded: the same call may succeed later.
+
+    Parameters
+    ----------
+    reason: what happened, in one line.
+    retry_after: seconds the server asked to wait, if it did.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class PrefectRefused(HooklineError):
+    """Prefect says that the request is wrong: the same call will never succeed.
+
+    Parameters
+    ----------
+    reason: what is wrong, in one line.
+    status: Prefect's HTTP status.
+    response: the body of Prefect's answer, shortened.
+    """
+
+    def __init__(self, reason: str, status: int, response: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.response = response
+
+
+class SendError(HooklineError):
+    """`hookline.send` gave up; the event may or may not have been accepted, and can be sent again."""
+
+
+class Refusal(HooklineError):
+    """A request that the front door turns away, answered as `application/problem+json` (RFC 9457).
+
+    Parameters
+    ----------
+    status: the HTTP status, 4xx, or 503 where the door itself is not ready.
+    reason: a short stable word for metrics and `GET /rejections`, such as `bad-signature`.
+    detail: one sentence for the sender; never holds a secret or an expected signature.
+    headers: further response headers, such as `Retry-After`.
+    pointer: a JSON pointer to the fault in the body, where there is one.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        pointer: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.headers = headers or {}
+        self.pointer = pointer

@@ -1,0 +1,82 @@
+"""All settings, each default written once here; read once at the start, validated and frozen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hookline.errors import SettingsError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _split(value: object) -> object:
+    return [part for part in value.replace(",", " ").split() if part] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Hookline's settings: environment variables `HOOKLINE_<NAME>`, or the same names in a `.env` file.
+
+    Fields are documented one by one in `docs/operate.md`, which a test holds against this class.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HOOKLINE_", env_file=".env", extra="ignore", frozen=True)
+
+    data: Path = Field(Path(".hookline"), description="The data folder; it holds PREFECT_HOME too.")
+    host: str = Field("127.0.0.1", description="Address the gateway binds to.")
+    port: int = Field(4280, ge=0, le=65535, description="Port the gateway binds to.")
+    url: str = Field("", description="Address at which others reach the gateway; made from host and port.")
+    database: str = Field("", description="SQLAlchemy address of the inbox; SQLite in the data folder.")
+    api_keys: Names = Field((), description="API keys, `key` or `scope:key`, several separated by spaces.")
+    api_key: str = Field("", repr=False, description="The key that `send` and the command line use.")
+    prefect_port: int = Field(4200, ge=0, le=65535, description="Port of the server that `up` starts.")
+    sources: Path = Field(Path("deployments/sources.yaml"), description="The file that declares sources.")
+    body_limit_bytes: int = Field(1_048_576, gt=0, description="Largest body accepted.")
+    trusted_proxies: Names = Field((), description="Addresses whose Forwarded headers are believed.")
+    dispatch_limit: int = Field(10, gt=0, description="Outstanding runs a deployment, where no pool limit.")
+    retention_days: int = Field(30, gt=0, description="Days for which finished events are kept.")
+
+    @property
+    def database_url(self) -> str:
+        """Return the inbox's SQLAlchemy address."""
+        return self.database or f"sqlite:///{(self.data / 'inbox.db').absolute()}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Return the address at which others reach the gateway, without a trailing slash."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Return whether the gateway can be reached from this machine alone."""
+        return self.host in LOOPBACK
+
+    @property
+    def retention(self) -> timedelta:
+        """Return for how long finished events are kept."""
+        return timedelta(days=self.retention_days)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Raises
+    ------
+    SettingsError: a value cannot be used; names its key.
+    """
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        faults = "; ".join(
+            f"HOOKLINE_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            for error in wrong.errors()
+        )
+        raise SettingsError(f"Settings cannot be used: {faults}") from None
