@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import uuid_utils
@@ -204,3 +205,54 @@ def _moment(value: Any) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"time {value!r} has no offset; write it as 2026-11-24T03:00:00Z")
     return moment
+
+
+class BodyFormat(StrEnum):
+    """How an event's data lies in the bytes that were received; `hookline.body` reads it back."""
+
+    JSON = "json"  # the body is the data
+    FORM = "form"  # application/x-www-form-urlencoded, data is an object
+    TEXT = "text"  # the body is the data, a string
+    BYTES = "bytes"  # anything else; data is null, the bytes are at /events/{id}/body
+    ENVELOPE = "envelope"  # a JSON object whose `data` (or `data_base64`) is the data
+    NONE = "none"  # no data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A verified and parsed request on its way to become an event; it has no tracking id yet.
+
+    Parameters
+    ----------
+    door: where it came in, the scope of deduplication: `webhooks/<source>` or `events/<key name>`.
+    type, source, source_id, subject, time, data, cause, depth, traceparent: as in `Event`.
+    body: the received bytes, kept unchanged (for a batch: the slice of this event).
+    body_format: how `data` lies in `body`.
+    content_type: the received Content-Type, or "".
+    headers: the received headers as pairs, credentials and signatures taken out.
+    verdict: how it was verified, for people, such as `hmac-sha256, secret 1 of 2`.
+    remote: address of the sender.
+    dedup_window: for senders without ids, where the source asks for `dedup: {body, window}`:
+        `source_id` is then a digest of the body and counts only for this long.
+    strict: the same `source_id` with another body is an error (422 on `/events`), not a recorded conflict.
+    by_reference: the data never travels in a flow parameter (`payload: reference`).
+    """
+
+    door: str
+    type: str
+    source: str
+    body: bytes
+    body_format: BodyFormat
+    data: Any = None
+    source_id: str | None = None
+    subject: str | None = None
+    time: datetime | None = None
+    content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    verdict: str = ""
+    remote: str = ""
+    dedup_window: timedelta | None = None
+    strict: bool = False
+    by_reference: bool = False
+    cause: Cause | None = None
+    traceparent: str | None = None
