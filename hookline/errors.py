@@ -65,6 +65,10 @@ class SendError(HooklineError):
     """`hookline.send` gave up; the event may or may not have been accepted, and can be sent again."""
 
 
+class ClaimError(HooklineError):
+    """The data of a claim check cannot be loaded; the message says whether a replay helps."""
+
+
 class Refusal(HooklineError):
     """A request that the front door turns away, answered as `application/problem+json` (RFC 9457).
 
