@@ -1,0 +1,33 @@
+"""The inbox: the durable store of events, dispatches and trigger sets."""
+
+from hookline.inbox.inbox import Inbox
+from hookline.inbox.records import (
+    ACTIVE,
+    FINAL_EVENT,
+    Dispatch,
+    DispatchStatus,
+    EventStatus,
+    NewDispatch,
+    Recorded,
+    Rejection,
+    Routing,
+    Search,
+    StoredBody,
+    StoredEvent,
+)
+
+__all__ = [
+    "ACTIVE",
+    "FINAL_EVENT",
+    "Dispatch",
+    "DispatchStatus",
+    "EventStatus",
+    "Inbox",
+    "NewDispatch",
+    "Recorded",
+    "Rejection",
+    "Routing",
+    "Search",
+    "StoredBody",
+    "StoredEvent",
+]

@@ -1,0 +1,106 @@
+"""Opening the inbox's database and bringing its schema up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from hookline.errors import InboxError
+
+#: Another process may hold SQLite's write lock for a while (a backup, a vacuum); wait, then say so.
+BUSY_TIMEOUT_SECONDS = 10
+READERS = 4
+
+
+def inbox_url(address: str) -> URL:
+    """Return the inbox's address with the driver that the inbox uses.
+
+    Raises
+    ------
+    InboxError: not an SQLite or PostgreSQL address.
+    """
+    try:
+        url = make_url(address)
+    except SQLAlchemyError:
+        raise InboxError(
+            "HOOKLINE_DATABASE is not an SQLAlchemy address; write sqlite:////folder/inbox.db"
+            " or postgresql://user@host/name"
+        ) from None
+    match url.get_backend_name():
+        case "sqlite":
+            return url.set(drivername="sqlite")
+        case "postgresql":
+            return url.set(drivername="postgresql+psycopg")
+        case other:
+            raise InboxError(f"HOOKLINE_DATABASE is {other}; the inbox works on sqlite and postgresql")
+
+
+def open_engine(url: URL, *, writing: bool) -> Engine:
+    """Return an engine for the inbox: one connection for the writer, a few for readers."""
+    connections = 1 if writing else READERS
+    if url.get_backend_name() != "sqlite":
+        return create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10},
+        )
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # We say BEGIN ourselves; the driver would begin late and deferred.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            # A 202 is a promise: every commit is on the disk, not in the operating system's cache.
+            "synchronous=FULL",
+            "cache_size=-32000",
+            "temp_store=MEMORY",
+            "mmap_size=268435456",
+            "journal_size_limit=67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A writer takes the lock at once: a deferred one could fail when it upgrades.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to the newest schema; safe to call from several processes at once.
+
+    Raises
+    ------
+    InboxError: the database cannot be opened or migrated.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # Several gateways may start together: one migrates, the others wait for it.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4280)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as failed:
+        where = engine.url.render_as_string(hide_password=True)
+        raise InboxError(f"The inbox at {where} cannot be opened: {failed.__cause__ or failed}") from failed

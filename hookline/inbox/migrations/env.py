@@ -1,0 +1,8 @@
+"""Runs the migrations on the connection that `hookline.inbox.engine.migrate` hands over."""
+
+from alembic import context
+
+from hookline.inbox.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()
