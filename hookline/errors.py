@@ -19,6 +19,14 @@ class TriggerError(HooklineError):
     """A trigger of `prefect.yaml` cannot be kept although it has Hookline's keys; says why."""
 
 
+class EvaluationError(HooklineError):
+    """An expression or a template of a trigger cannot be evaluated for an event; says what was missing."""
+
+
+class RenderError(EvaluationError):
+    """A trigger's parameters cannot be rendered for an event, now or later: its dispatch is dead."""
+
+
 class DeployError(HooklineError):
     """`hookline deploy` refused or failed; nothing was written to the inbox."""
 
