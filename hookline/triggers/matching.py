@@ -1,0 +1,112 @@
+"""Which triggers an event starts. Pure: the same event and set always give the same matches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hookline.errors import EvaluationError
+from hookline.event import Event
+from hookline.triggers.expressions import Scope
+from hookline.triggers.shape import includes, prefect_resource, unmet_label
+from hookline.triggers.trigger import Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What one trigger says to one event.
+
+    Parameters
+    ----------
+    trigger: the trigger, whose `expect` matched.
+    matched: the event starts it; otherwise it was filtered out.
+    reason: why it was filtered out, for people; None where it matched.
+    """
+
+    trigger: Trigger
+    matched: bool
+    reason: str | None = None
+
+
+class TriggerSet:
+    """One version of all triggers, immutable, indexed by the event types that they expect.
+
+    Parameters
+    ----------
+    version: the version that the inbox gave it.
+    triggers: the triggers, in the order in which matches are returned.
+    """
+
+    __slots__ = ("_by_literal", "_by_prefix", "_prefix_lengths", "triggers", "version")
+
+    def __init__(self, version: int, triggers: Iterable[Trigger]) -> None:
+        self.version = version
+        self.triggers = tuple(triggers)
+        self._by_literal: dict[str, list[int]] = {}
+        self._by_prefix: dict[str, list[int]] = {}
+        for position, trigger in enumerate(self.triggers):
+            if trigger.enabled:
+                for pattern in trigger.expect:
+                    if pattern.endswith("*"):
+                        self._by_prefix.setdefault(pattern[:-1], []).append(position)
+                    else:
+                        self._by_literal.setdefault(pattern, []).append(position)
+        self._prefix_lengths = sorted({len(prefix) for prefix in self._by_prefix})
+
+    def __len__(self) -> int:
+        return len(self.triggers)
+
+    def __iter__(self) -> Iterator[Trigger]:
+        return iter(self.triggers)
+
+    def get(self, trigger_id: str) -> Trigger | None:
+        """Return the trigger with that id, or None."""
+        return next((trigger for trigger in self.triggers if trigger.id == trigger_id), None)
+
+    def match(self, event: Event) -> list[Match]:
+        """Return one match for each enabled trigger that expects the event's type, filtered ones included."""
+        expecting = self._expecting(event.type)
+        if not expecting:
+            return []
+        scope = Scope(event)
+        return [_judge(self.triggers[position], event, scope) for position in expecting]
+
+    def _expecting(self, event_type: str) -> list[int]:
+        found = self._by_literal.get(event_type, _NONE)
+        length = len(event_type)
+        for prefix_length in self._prefix_lengths:
+            # A `*` stands for at least one character, as it does for Prefect.
+            if prefix_length >= length:
+                break
+            also = self._by_prefix.get(event_type[:prefix_length])
+            if also:
+                found = sorted({*found, *also})
+        return found
+
+
+_NONE: list[int] = []
+
+
+def _judge(trigger: Trigger, event: Event, scope: Scope) -> Match:
+    reason = _unmet(trigger, event) or _false(trigger, scope)
+    return Match(trigger, reason is None, reason)
+
+
+def _unmet(trigger: Trigger, event: Event) -> str | None:
+    if trigger.match and (label := unmet_label(trigger.match, prefect_resource(event))) is not None:
+        return f"match: label {label} does not fit"
+    if not all(includes(wanted, ()) for wanted in trigger.match_related):
+        return "match_related: the event has no related resources"
+    return None
+
+
+def _false(trigger: Trigger, scope: Scope) -> str | None:
+    if trigger.where is None:
+        return None
+    try:
+        value = scope.evaluate(trigger.where)
+    except EvaluationError as wrong:
+        return f"where: {wrong}"
+    if value is True:
+        return None
+    return "where is false" if value is False else f"where gives {type(value).__name__}, not true or false"

@@ -1,0 +1,92 @@
+"""The parameters of a run, rendered from an event with Prefect's own sandbox and hydration.
+
+Apart from `hookline.triggers`, because it imports Prefect, which matching must not wait for.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from prefect.server.events.jinja_filters import all_filters
+from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.server.utilities.user_templates import maybe_template, register_user_template_filters
+from prefect.utilities.schema_tools.hydration import HydrationContext, HydrationError, hydrate
+from pydantic import ValidationError
+
+from hookline.errors import RenderError
+from hookline.event import Event
+from hookline.triggers.shape import prefect_resource
+from hookline.triggers.trigger import Trigger
+
+# As Prefect does before it renders the parameters of an automation.
+register_user_template_filters(all_filters)
+
+
+def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
+    """Return the parameters of the run that `trigger` starts for `event`, JSON-ready.
+
+    Without `parameters` the flow gets the event itself, if it takes one; give the event with its claim check
+    where its data must not travel.
+
+    Raises
+    ------
+    RenderError: a template cannot be rendered for this event; the dispatch is dead.
+    """
+    if trigger.parameters is None:
+        return {"event": event.to_dict()} if trigger.passes_event else {}
+    parameters = copy.deepcopy(trigger.parameters)
+    upgrade_templates(parameters)
+    context = HydrationContext(
+        raise_on_error=True, render_jinja=True, jinja_context={"event": _as_prefect_sees(event)}
+    )
+    try:
+        return hydrate(parameters, context)
+    except HydrationError as wrong:
+        raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
+
+
+def upgrade_templates(parameters: dict[str, Any]) -> None:
+    """Turn plain template text into Prefect's explicit form, in place, as Prefect does for automations."""
+    for key, value in parameters.items():
+        match value:
+            case dict() if "__prefect_kind" not in value:
+                upgrade_templates(value)
+            case list():
+                for index, item in enumerate(value):
+                    if isinstance(item, dict):
+                        upgrade_templates(item)
+                    elif isinstance(item, str) and maybe_template(item):
+                        value[index] = _explicit(item)
+            case str() if maybe_template(value):
+                parameters[key] = _explicit(value)
+            case _:
+                pass
+
+
+def _explicit(template: str) -> dict[str, Any]:
+    text = template.strip()
+    if not (text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1):
+        return {"__prefect_kind": "jinja", "template": template}
+    # One expression and nothing else keeps its type: it goes through JSON.
+    expression = f"{{{{ {text[2:-2].strip()} | tojson }}}}"
+    return {"__prefect_kind": "json", "value": {"__prefect_kind": "jinja", "template": expression}}
+
+
+def _as_prefect_sees(event: Event) -> ReceivedEvent:
+    try:
+        seen = ReceivedEvent.model_validate(
+            {
+                "occurred": event.accepted,
+                "received": event.accepted,
+                "event": event.type,
+                "resource": prefect_resource(event),
+                "id": event.id,
+            }
+        )
+    except ValidationError as wrong:
+        raise RenderError(f"Prefect takes no such event: {wrong.errors()[0]['msg']}") from None
+    if event.data is None:
+        return seen
+    # Past validation: Prefect's payload is an object, an event's data may be any JSON.
+    return seen.model_copy(update={"payload": event.data})
