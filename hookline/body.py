@@ -29,6 +29,8 @@ def read_data(body: bytes, body_format: BodyFormat) -> Any:
             return orjson.loads(body)
         case BodyFormat.FORM:
             return read_form(body)
+        case BodyFormat.FORM_PAYLOAD:
+            return orjson.loads(read_form(body)["payload"])
         case BodyFormat.TEXT:
             return body.decode()
         case BodyFormat.ENVELOPE:

@@ -212,6 +212,7 @@ class BodyFormat(StrEnum):
 
     JSON = "json"  # the body is the data
     FORM = "form"  # application/x-www-form-urlencoded, data is an object
+    FORM_PAYLOAD = "form-payload"  # a form whose field `payload` is the data, as JSON
     TEXT = "text"  # the body is the data, a string
     BYTES = "bytes"  # anything else; data is null, the bytes are at /events/{id}/body
     ENVELOPE = "envelope"  # a JSON object whose `data` (or `data_base64`) is the data
