@@ -46,11 +46,13 @@ class PrefectUnavailable(HooklineError):
     ----------
     reason: what happened, in one line.
     retry_after: seconds the server asked to wait, if it did.
+    status: the server's HTTP status, or None where there was no answer.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.status = status
 
 
 class PrefectRefused(HooklineError):
@@ -71,6 +73,10 @@ class PrefectRefused(HooklineError):
 
 class SendError(HooklineError):
     """`hookline.send` gave up; the event may or may not have been accepted, and can be sent again."""
+
+
+class SendRefused(SendError):
+    """The gateway does not take the event; sending the same again will not help."""
 
 
 class ClaimError(HooklineError):
