@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ATTEMPT_SECONDS = 10.0
 
 
-class Undelivered(Exception):  # noqa: N818 (an outcome that callers turn into their own error)
+class Undelivered(Exception):
     """No attempt got an answer that is worth having; the message says what the last one met."""
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from hookline.blocking import blocking
 from hookline.current_run import Run, current_run
-from hookline.errors import SendError
+from hookline.errors import SendError, SendRefused
 from hookline.event import new_id, rfc3339
 from hookline.retrying import Undelivered, place, request
 
@@ -61,7 +61,8 @@ async def asend(
 
     Raises
     ------
-    SendError: the event could not be sent, or was refused; it may be sent again with the same id.
+    SendError: the event could not be sent in time; it may be sent again with the same id.
+    SendRefused: the gateway does not take it, or it is nothing that can be sent.
     """
     run = current_run()
     event_id = id or event_id_for(run, type, key)
@@ -114,7 +115,7 @@ def envelope(
 
     Raises
     ------
-    SendError: the data is nothing that JSON can hold, or the time has no offset.
+    SendRefused: the data is nothing that JSON can hold, or the time has no offset.
     """
     if time is not None and time.tzinfo is None:
         raise SendError(
@@ -139,7 +140,7 @@ def envelope(
     try:
         return orjson.dumps(document)
     except TypeError as wrong:
-        raise SendError(f"The data of {type} is nothing that JSON can hold: {wrong}") from None
+        raise SendRefused(f"The data of {type} is nothing that JSON can hold: {wrong}") from None
 
 
 def headers(api_key: str, run: Run | None) -> dict[str, str]:
@@ -157,7 +158,7 @@ def tracking_id(answer: httpx.Response, type: str, event_id: str) -> str:
 
     Raises
     ------
-    SendError: the gateway refused the event, or the answer is none of a gateway's.
+    SendRefused: the gateway does not take the event, or the answer is none of a gateway's.
     """
     try:
         document = orjson.loads(answer.content)
@@ -168,9 +169,9 @@ def tracking_id(answer: httpx.Response, type: str, event_id: str) -> str:
     if answer.is_success and isinstance(document.get("id"), str):
         return str(document["id"])
     if answer.is_success:
-        raise SendError(f"{place(str(answer.url))} is no Hookline gateway: its answer names no tracking id.")
+        raise SendRefused(f"{place(str(answer.url))} is no Hookline gateway: it names no tracking id.")
     detail = document.get("detail") or document.get("title") or "no reason given"
-    raise SendError(
+    raise SendRefused(
         f"The gateway refused {type} (id {event_id}), HTTP {answer.status_code}: {detail}{_advice(answer)}"
     )
 
