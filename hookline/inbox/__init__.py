@@ -11,9 +11,11 @@ from hookline.inbox.records import (
     Recorded,
     Rejection,
     Routing,
+    RunSeen,
     Search,
     StoredBody,
     StoredEvent,
+    Tracked,
 )
 
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "Recorded",
     "Rejection",
     "Routing",
+    "RunSeen",
     "Search",
     "StoredBody",
     "StoredEvent",
+    "Tracked",
 ]

@@ -28,6 +28,7 @@ from hookline.inbox.records import (
     Search,
     StoredBody,
     StoredEvent,
+    Tracked,
 )
 from hookline.inbox.writer import Writer
 
@@ -151,8 +152,13 @@ class Inbox:
 
     # Dispatches -----------------------------------------------------------------------------------
 
-    async def route(self, routings: Sequence[Routing], *, at: datetime, lease: timedelta) -> list[Dispatch]:
-        """Write what matching decided; return the dispatches that may start now, leased to this process."""
+    async def route(
+        self, routings: Sequence[Routing], *, at: datetime, lease: timedelta
+    ) -> list[Dispatch] | None:
+        """Write what matching decided; return the dispatches that may start now, leased to this process.
+
+        None, and nothing is written, where a newer trigger set is in force than the one matched against.
+        """
         return await self._writer.execute(
             lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease)
         )
@@ -241,6 +247,14 @@ class Inbox:
         """Return dead letters, newest first."""
         return await self._read(lambda c: reading.dead_dispatches(c, limit=limit, cursor=cursor))
 
+    async def merged(self, dispatch_id: str, *, limit: int) -> list[str]:
+        """Return the ids of the events that were merged into a dispatch, newest first."""
+        return await self._read(lambda c: reading.merged_events(c, dispatch_id, limit=limit))
+
+    async def track(self, event_id: str) -> Tracked | None:
+        """Return all that a tracking document shows of an event, read at one moment; None where there is none."""
+        return await self._read(lambda c: reading.track(c, event_id))
+
     # Mirror, rejections, totals --------------------------------------------------------------------
 
     async def outbox(self, *, limit: int) -> list[StoredEvent]:
@@ -270,6 +284,10 @@ class Inbox:
     async def status_counts(self) -> dict[str, int]:
         """Return how many events are kept in each status."""
         return await self._read(reading.status_counts)
+
+    async def shared_secret(self, name: str) -> bytes:
+        """Return the 32 random bytes that all gateways of this inbox share under a name."""
+        return await self._writer.execute(lambda c: keeping.shared_secret(c, name))
 
     @property
     def is_shared(self) -> bool:

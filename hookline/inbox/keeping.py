@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from hookline.inbox import counting
 from hookline.inbox.reading import event_from_row
 from hookline.inbox.records import Rejection, StoredEvent, to_micros
-from hookline.inbox.schema import events, mirror_outbox, rejections, trigger_sets
+from hookline.inbox.schema import events, keyring, mirror_outbox, rejections, trigger_sets
 
 #: Rejections are for looking at, and a hostile sender makes as many as it likes; keep the newest.
 REJECTIONS_KEPT = 10_000
@@ -97,3 +99,12 @@ def reject(connection: Connection, turned_away: Sequence[Rejection]) -> None:
     )
     if oldest_kept is not None:
         connection.execute(delete(rejections).where(rejections.c.id < oldest_kept))
+
+
+def shared_secret(connection: Connection, name: str) -> bytes:
+    """Return the 32 random bytes that all gateways of this inbox share under a name; made on first use."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(
+        dialect.insert(keyring).on_conflict_do_nothing(), {"name": name, "secret": secrets.token_bytes(32)}
+    )
+    return bytes(connection.scalars(select(keyring.c.secret).where(keyring.c.name == name)).one())

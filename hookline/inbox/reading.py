@@ -19,6 +19,7 @@ from hookline.inbox.records import (
     Search,
     StoredBody,
     StoredEvent,
+    Tracked,
     from_micros,
     optional_moment,
     to_micros,
@@ -53,6 +54,32 @@ def effects(connection: Connection, event_id: str) -> list[str]:
     """Return the ids of the events that the event's runs sent."""
     return list(
         connection.scalars(select(events.c.id).where(events.c.cause_event == event_id).order_by(events.c.id))
+    )
+
+
+def track(connection: Connection, event_id: str) -> Tracked | None:
+    """Return an event with its dispatches and effects, or None."""
+    event = stored_event(connection, event_id)
+    if event is None:
+        return None
+    made = event_dispatches(connection, [event_id])
+    leader_ids = [dispatch.merged_into for dispatch in made if dispatch.merged_into is not None]
+    leaders: dict[str, Dispatch] = {}
+    if leader_ids:
+        rows = connection.execute(select(dispatches).where(dispatches.c.id.in_(leader_ids)))
+        leaders = {row.id: dispatch_from_row(row) for row in rows}
+    return Tracked(event, tuple(made), leaders, tuple(effects(connection, event_id)))
+
+
+def merged_events(connection: Connection, dispatch_id: str, *, limit: int) -> list[str]:
+    """Return the ids of the events that were merged into a dispatch, newest first."""
+    return list(
+        connection.scalars(
+            select(dispatches.c.event_id)
+            .where(dispatches.c.merged_into == dispatch_id)
+            .order_by(dispatches.c.event_id.desc())
+            .limit(limit)
+        )
     )
 
 

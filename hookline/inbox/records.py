@@ -151,6 +151,23 @@ class Dispatch:
     state_as_of: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """An event with all that became of it, as of one moment.
+
+    Parameters
+    ----------
+    dispatches: its dispatches, oldest first.
+    leaders: the dispatches that its merged ones were merged into, by id.
+    effects: ids of the events that its runs sent.
+    """
+
+    event: StoredEvent
+    dispatches: tuple[Dispatch, ...]
+    leaders: dict[str, Dispatch]
+    effects: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDispatch:
     """A dispatch that routing makes.

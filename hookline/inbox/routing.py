@@ -23,7 +23,7 @@ from hookline.inbox.records import (
     from_micros,
     to_micros,
 )
-from hookline.inbox.schema import dispatches, events, mirror_outbox
+from hookline.inbox.schema import dispatches, events, mirror_outbox, trigger_sets
 
 WAITS_FOR_KEY = "concurrency: an earlier dispatch of its key is unfinished"
 
@@ -36,8 +36,10 @@ _OCCUPIES_KEY = and_(
 
 def route(
     connection: Connection, routings: Sequence[Routing], *, at: datetime, owner: str, lease: timedelta
-) -> list[Dispatch]:
+) -> list[Dispatch] | None:
     """Write what routing decided; return the dispatches that may start now, leased to `owner`.
+
+    None, and nothing is written, where a newer trigger set is in force than the one matched against.
 
     Parameters
     ----------
@@ -47,6 +49,9 @@ def route(
     owner: the gateway that will start the dispatches.
     lease: for how long nobody else may.
     """
+    newest = connection.scalar(select(func.max(trigger_sets.c.version))) or 0
+    if any(routing.trigger_set != newest for routing in routings):
+        return None
     now_us = to_micros(at)
     _ignore(connection, [r for r in routings if not r.dispatches and not r.replay], now_us)
     ready: list[Dispatch] = []

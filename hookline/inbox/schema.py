@@ -223,3 +223,11 @@ counters = Table(
     Column("name", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+#: Keys that all gateways of this inbox share, such as the one that signs claim checks.
+keyring = Table(
+    "keyring",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)

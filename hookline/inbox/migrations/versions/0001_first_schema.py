@@ -185,6 +185,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("dedup_key IS NOT NULL"),
     )
     op.create_table(
+        "keyring",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "mirror_outbox",
         sa.Column("event_id", sa.String(length=36), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),

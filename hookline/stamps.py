@@ -1,0 +1,40 @@
+"""The stamps that a run carries from its event: key, name, tags, and a link back to its trace. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hookline.event import Event
+from hookline.inbox import Dispatch
+
+#: Every tag becomes a related resource of the run's events, and 101 of those break Prefect's events.
+EVENT_TAGS = 10
+TAG_CHARACTERS = 200
+
+
+def idempotency_key(dispatch: Dispatch) -> str:
+    """Return the key that makes a dispatch start one run, however often it is tried."""
+    return f"hookline:{dispatch.id}"
+
+
+def run_name(event: Event) -> str:
+    """Return a run's name: the event's type and the end of its id."""
+    return f"{event.type}-{event.id[-8:]}"
+
+
+def run_tags(event: Event, merged: Sequence[str] = ()) -> list[str]:
+    """Return a run's tags.
+
+    Parameters
+    ----------
+    event: the event that leads.
+    merged: tracking ids of the events that were merged into it, newest first.
+    """
+    ids = [event.id, *(other for other in merged if other != event.id)]
+    tags = [f"event:{event_id}" for event_id in ids[:EVENT_TAGS]]
+    return [*tags, f"event-type:{event.type}"[:TAG_CHARACTERS], f"source:{event.source}"[:TAG_CHARACTERS]]
+
+
+def link_key(event: Event) -> str:
+    """Return the key of the artifact that links a run to its trace: lower case, digits and dashes."""
+    return f"hookline-{event.id}"
