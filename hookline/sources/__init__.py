@@ -1,0 +1,21 @@
+"""Who may knock: sources, the recipes that verify and name their events, and the file that declares them."""
+
+from hookline.sources.entry import Rate
+from hookline.sources.knock import Handshake, Headers, Knock, Reply
+from hookline.sources.load import Sources, load_sources
+from hookline.sources.recipe import Recipe, builtin, recipe_names
+from hookline.sources.source import Source
+
+__all__ = [
+    "Handshake",
+    "Headers",
+    "Knock",
+    "Rate",
+    "Recipe",
+    "Reply",
+    "Source",
+    "Sources",
+    "builtin",
+    "load_sources",
+    "recipe_names",
+]

@@ -1,0 +1,110 @@
+"""One entry of `sources.yaml`, as written: its keys, checked before they mean anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from hookline.sources.recipe import Duration, TemplateText
+
+MAX_BODY_LIMIT_BYTES = 25 * 1024 * 1024
+
+_RATE = re.compile(r"([1-9][0-9]{0,8})\s*/\s*(s|m|h)")
+_SIZE = re.compile(r"([0-9]{1,9})\s*(KiB|MiB)?")
+_PERIODS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many requests a source may make.
+
+    Parameters
+    ----------
+    limit: number of requests.
+    per: in this time.
+    """
+
+    limit: int
+    per: timedelta
+
+
+def _read_rate(value: object) -> object:
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is no rate; write it as 100/s, 6000/m or 1000/h")
+    return Rate(int(match[1]), _PERIODS[match[2]])
+
+
+def _read_size(value: object) -> object:
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(match[1]) * {None: 1, "KiB": 1024, "MiB": 1024 * 1024}[match[2]] if match else value
+
+
+def _read_sunset(value: object) -> object:
+    # YAML reads a date and a time without an offset by itself; the date is the start of that day in UTC.
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("has no offset; write it as 2027-01-31T00:00:00Z")
+    return value
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    if not re.match(r"https?://[^\s/]+", value):
+        raise ValueError("is no http address; write it as https://hooks.example.com/webhooks/name")
+    return value
+
+
+References = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+class Dedup(BaseModel):
+    """Deduplication for senders without ids.
+
+    Parameters
+    ----------
+    body: an equal body is a duplicate.
+    window: for this long.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    body: Literal[True]
+    window: Duration
+
+
+class Entry(BaseModel):
+    """What a user writes about a source; `docs/sources.md` explains each key, and a test holds it to that."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    recipe: str | dict[str, Any]
+    secrets: References = ()
+    tokens: References = ()
+    verify_tokens: References = ()
+    type: TemplateText | None = None
+    subject: TemplateText | None = None
+    time: TemplateText | None = None
+    source_id: TemplateText | None = None
+    url: Annotated[str, AfterValidator(_address)] | None = None
+    topics: References = ()
+    audience: str | None = None
+    email: str | None = None
+    body_limit: Annotated[int, BeforeValidator(_read_size), Field(gt=0, le=MAX_BODY_LIMIT_BYTES)] | None = (
+        None
+    )
+    rate: Annotated[Rate, BeforeValidator(_read_rate)] | None = None
+    dedup: Dedup | None = None
+    payload: Literal["inline", "reference"] = "inline"
+    schemas: dict[str, str | bool | dict[str, Any]] = {}
+    sunset: Annotated[datetime, BeforeValidator(_read_sunset), AfterValidator(_aware)] | None = None
