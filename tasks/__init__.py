@@ -1,0 +1,1 @@
+"""Reusable, retryable tasks, one file for each system they touch."""
