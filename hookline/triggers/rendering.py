@@ -6,12 +6,25 @@ Apart from `hookline.triggers`, because it imports Prefect, which matching must 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
+import jinja2
+from jinja2.meta import find_undeclared_variables
 from prefect.server.events.jinja_filters import all_filters
 from prefect.server.events.schemas.events import ReceivedEvent
-from prefect.server.utilities.user_templates import maybe_template, register_user_template_filters
-from prefect.utilities.schema_tools.hydration import HydrationContext, HydrationError, hydrate
+from prefect.server.utilities.user_templates import (
+    UserTemplateEnvironment,
+    maybe_template,
+    register_user_template_filters,
+)
+from prefect.utilities.schema_tools.hydration import (
+    HydrationContext,
+    HydrationError,
+    ValidJinja,
+    WorkspaceVariable,
+    hydrate,
+)
 from pydantic import ValidationError
 
 from hookline.errors import RenderError
@@ -21,6 +34,12 @@ from hookline.triggers.trigger import Trigger
 
 # As Prefect does before it renders the parameters of an automation.
 register_user_template_filters(all_filters)
+
+# Only for looking at templates at deploy time: rendering goes through Prefect's own environment.
+_templates = UserTemplateEnvironment(
+    undefined=jinja2.ChainableUndefined, extensions=["jinja2_humanize_extension.HumanizeExtension"]
+)
+_templates.filters.update(all_filters)
 
 
 def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
@@ -36,7 +55,7 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
     if trigger.parameters is None:
         return {"event": event.to_dict()} if trigger.passes_event else {}
     parameters = copy.deepcopy(trigger.parameters)
-    upgrade_templates(parameters)
+    _upgrade_templates(parameters)
     context = HydrationContext(
         raise_on_error=True, render_jinja=True, jinja_context={"event": _as_prefect_sees(event)}
     )
@@ -46,16 +65,59 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
 
 
-def upgrade_templates(parameters: dict[str, Any]) -> None:
-    """Turn plain template text into Prefect's explicit form, in place, as Prefect does for automations."""
+def template_names(parameters: dict[str, Any]) -> set[str]:
+    """Return the names that the templates in `parameters` take from outside, such as `event` or `flow_run`.
+
+    Raises
+    ------
+    RenderError: a template is not valid: its syntax, a filter that does not exist, too many loops.
+    """
+    parameters = copy.deepcopy(parameters)
+    _upgrade_templates(parameters)
+    names: set[str] = set()
+    for placeholder in _leaves(hydrate(parameters, HydrationContext())):
+        match placeholder:
+            case HydrationError():
+                raise RenderError(placeholder.message)
+            case WorkspaceVariable():
+                names.add("variables")
+            case ValidJinja():
+                names |= _names(placeholder.template)
+            case _:
+                pass
+    return names
+
+
+def _names(template: str) -> set[str]:
+    try:
+        _templates.from_string(template)
+        return find_undeclared_variables(_templates.parse(template)) - _templates.globals.keys()
+    except jinja2.TemplateError as wrong:
+        raise RenderError(f"Invalid jinja: {wrong}") from None
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    match value:
+        case dict():
+            for part in value.values():
+                yield from _leaves(part)
+        case list():
+            for part in value:
+                yield from _leaves(part)
+        case _:
+            yield value
+
+
+def _upgrade_templates(parameters: dict[str, Any]) -> None:
+    # Plain template text becomes Prefect's explicit form, in place, as Prefect does for automations.
     for key, value in parameters.items():
         match value:
             case dict() if "__prefect_kind" not in value:
-                upgrade_templates(value)
+                _upgrade_templates(value)
             case list():
                 for index, item in enumerate(value):
                     if isinstance(item, dict):
-                        upgrade_templates(item)
+                        _upgrade_templates(item)
                     elif isinstance(item, str) and maybe_template(item):
                         value[index] = _explicit(item)
             case str() if maybe_template(value):

@@ -1,0 +1,336 @@
+"""`hookline deploy`: Prefect deploys the project, and the inbox gets the triggers that Hookline keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hookline.errors import DeployError, PrefectRefused
+from hookline.flow_facts import FlowFacts, ask_flows
+from hookline.triggers import Trigger
+from hookline.triggers.keeping import RESERVED_PREFIXES
+from hookline.triggers.project import Deployment, LeftTrigger, Project, read_project
+
+#: What is shown of Prefect's output when it fails.
+_OUTPUT_CHARACTERS = 4000
+#: Build steps print what they like.
+_LONGEST_LINE_BYTES = 16 * 1024 * 1024
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_DEPLOYED = re.compile(r"Deployment '([^']+)' successfully created")
+
+
+class TriggerStore(Protocol):
+    """What deploying needs of the inbox."""
+
+    async def save_trigger_set(self, triggers: Sequence[Trigger]) -> int: ...
+
+    async def trigger_set(self) -> tuple[int, list[dict[str, Any]]]: ...
+
+
+class PrefectSide(Protocol):
+    """What deploying needs of the Prefect server."""
+
+    async def deployment(self, lane: str) -> object: ...
+
+    async def pool_limit(self, work_pool: str) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A project that has been checked as far as that goes without a server.
+
+    Parameters
+    ----------
+    project: the project file.
+    deployments: what is to be deployed, with its flow; all of the file, or the chosen ones.
+    whole: it is all of the file, so that triggers that the file no longer has go.
+    """
+
+    project: Project
+    deployments: tuple[tuple[Deployment, FlowFacts], ...]
+    whole: bool
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Return the triggers that Hookline keeps, bound to their flows."""
+        return tuple(
+            replace(trigger, flow=flow.name, passes_event=trigger.parameters is None and flow.takes_event)
+            for deployment, flow in self.deployments
+            for trigger in deployment.kept
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeployReport:
+    """What a deploy did.
+
+    Parameters
+    ----------
+    deployments: `flow/deployment` of each deployment.
+    kept: all triggers now in force, those of deployments that were not deployed this time included.
+    left: triggers that stay with Prefect's automations, and why.
+    version: the version of the trigger set now in force.
+    changed: whether this deploy made that version.
+    warnings: what is allowed and probably not meant.
+    """
+
+    deployments: tuple[str, ...]
+    kept: tuple[Trigger, ...]
+    left: tuple[LeftTrigger, ...]
+    version: int
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+async def deploy(
+    path: Path,
+    inbox: TriggerStore,
+    prefect: PrefectSide,
+    *,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
+) -> DeployReport:
+    """Deploy a project: its deployments to Prefect, its triggers to Prefect or the inbox.
+
+    Parameters
+    ----------
+    path: the `prefect.yaml`.
+    inbox: gets the triggers that Hookline keeps, as a new version if anything changed.
+    prefect: the server that `environment` names too.
+    only: names of deployments; None deploys all of the file.
+    progress: called with one line at each step.
+    environment: of the processes that are started, and of `{{ $NAME }}`; None is this process's own.
+
+    Raises
+    ------
+    TriggerError, DeployError: a check failed; Prefect and the inbox are as before.
+    DeployError: Prefect refused; some deployments may have been made, the inbox is as before.
+    """
+    environment = os.environ if environment is None else environment
+    plan = await plan_deploy(path, only=only, progress=progress, environment=environment)
+    return await carry_out(plan, inbox, prefect, progress=progress, environment=environment)
+
+
+async def plan_deploy(
+    path: Path,
+    *,
+    only: Collection[str] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    environment: Mapping[str, str] = os.environ,
+) -> Plan:
+    """Read and check a project; no server is asked, so this may go on while one starts.
+
+    Raises
+    ------
+    TriggerError, DeployError: a check failed.
+    """
+    project = read_project(path, environment)
+    _check_names(project)
+    chosen = _choose(project, only)
+    progress(f"Importing the flows of {len(chosen)} deployments")
+    flows = await ask_flows(project.folder, [entrypoint for _, entrypoint in chosen], environment)
+    planned = tuple((deployment, flows[entrypoint]) for deployment, entrypoint in chosen)
+    for deployment, flow in planned:
+        _check_schedules(deployment, flow)
+        _check_triggers(deployment, flow)
+    return Plan(project, planned, whole=only is None)
+
+
+async def carry_out(
+    plan: Plan,
+    inbox: TriggerStore,
+    prefect: PrefectSide,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    environment: Mapping[str, str] = os.environ,
+) -> DeployReport:
+    """Deploy what was planned.
+
+    Raises
+    ------
+    DeployError: a work pool is missing, or Prefect refused.
+    """
+    await _check_pools(plan, prefect)
+    progress("Deploying with Prefect")
+    await _prefect_deploy(plan, progress, environment)
+    lanes = tuple(f"{flow.name}/{deployment.name}" for deployment, flow in plan.deployments)
+    await _check_deployed(lanes, prefect)
+    before, _ = await inbox.trigger_set()
+    triggers = await _in_force(plan, inbox)
+    version = await inbox.save_trigger_set(triggers)
+    progress(f"{len(triggers)} triggers in force (version {version})")
+    return DeployReport(
+        deployments=lanes,
+        kept=triggers,
+        left=tuple(trigger for deployment, _ in plan.deployments for trigger in deployment.left),
+        version=version,
+        changed=version != before,
+        warnings=_warnings(plan),
+    )
+
+
+def _check_names(project: Project) -> None:
+    names = Counter(deployment.name for deployment in project.deployments if deployment.name)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DeployError(
+            f"{project.path.name} has {names[twice[0]]} deployments named {twice[0]!r}. Give each its own"
+            " name: triggers, dispatches and `hookline deploy NAME` go by it."
+        )
+
+
+def _choose(project: Project, only: Collection[str] | None) -> list[tuple[Deployment, str]]:
+    """Return the deployments to deploy, each with its entrypoint; Prefect skips those without a name."""
+    named = {deployment.name: deployment for deployment in project.deployments if deployment.name}
+    if only is not None and (missing := [name for name in only if name not in named]):
+        raise DeployError(f"{project.path.name} has no deployment {missing[0]!r}; it has {', '.join(named)}.")
+    chosen = [deployment for name, deployment in named.items() if only is None or name in only]
+    if not chosen:
+        raise DeployError(f"{project.path.name} has no deployment with a name; there is nothing to deploy.")
+    return [(deployment, _entrypoint(deployment)) for deployment in chosen]
+
+
+def _entrypoint(deployment: Deployment) -> str:
+    if deployment.entrypoint is None:
+        raise DeployError(
+            f"Deployment {deployment.name} has no `entrypoint`; write it as `flows.module.function`."
+        )
+    return deployment.entrypoint
+
+
+def _check_schedules(deployment: Deployment, flow: FlowFacts) -> None:
+    for schedule in deployment.schedules:
+        given = {*deployment.parameters, *(schedule.get("parameters") or {})}
+        if unset := [name for name in flow.required if name not in given]:
+            raise DeployError(
+                f"Deployment {deployment.name} has a schedule that leaves the required parameter {unset[0]!r}"
+                f" of flow {flow.name} unset: its runs would all fail. Set it under `parameters` of the"
+                " deployment or of the schedule, or give it a default."
+            )
+
+
+def _check_triggers(deployment: Deployment, flow: FlowFacts) -> None:
+    for trigger in deployment.kept:
+        given = {*deployment.parameters, *(trigger.parameters or {})}
+        if trigger.parameters is None:
+            given.add("event")
+        if unset := [name for name in flow.required if name not in given]:
+            raise DeployError(
+                f"Trigger {trigger.name} of deployment {deployment.name} leaves the required parameter"
+                f" {unset[0]!r} of flow {flow.name} unset: its runs would all fail. Set it under `parameters`"
+                " of the trigger or of the deployment, or give it a default."
+            )
+
+
+async def _check_pools(plan: Plan, prefect: PrefectSide) -> None:
+    pools = {deployment.work_pool: deployment.name for deployment, _ in reversed(plan.deployments)}
+    for pool, deployment_name in pools.items():
+        # Without a name it is Prefect's default pool; a template is Prefect's to fill in.
+        if pool is None or "{{" in pool:
+            continue
+        try:
+            await prefect.pool_limit(pool)
+        except PrefectRefused as refused:
+            if refused.status != 404:
+                raise
+            raise DeployError(
+                f"Deployment {deployment_name} wants the work pool {pool!r}, which the Prefect server does"
+                f" not have. Make it with `prefect work-pool create {pool} --type warm` (or another type)."
+            ) from None
+
+
+async def _check_deployed(lanes: Sequence[str], prefect: PrefectSide) -> None:
+    for lane in lanes:
+        try:
+            await prefect.deployment(lane)
+        except PrefectRefused as refused:
+            raise DeployError(f"`prefect deploy` succeeded, yet Prefect has no {lane}: {refused}") from None
+
+
+async def _in_force(plan: Plan, inbox: TriggerStore) -> tuple[Trigger, ...]:
+    """Return all triggers, by id: the planned ones, and those of deployments that are not deployed now."""
+    others: list[Trigger] = []
+    if not plan.whole:
+        deployed = {deployment.name for deployment, _ in plan.deployments}
+        _, documents = await inbox.trigger_set()
+        kept_before = [Trigger.from_dict(document) for document in documents]
+        others = [trigger for trigger in kept_before if trigger.deployment not in deployed]
+    return tuple(sorted((*others, *plan.triggers), key=lambda trigger: trigger.id))
+
+
+def _warnings(plan: Plan) -> tuple[str, ...]:
+    unnamed = sum(deployment.name is None for deployment in plan.project.deployments)
+    return (
+        *([f"{unnamed} deployments have no name and were skipped"] if unnamed and plan.whole else []),
+        *(
+            f"{trigger.id}: `match_related` can never hold: events of Hookline have no related resources"
+            for trigger in plan.triggers
+            if trigger.match_related
+        ),
+        *(
+            f"{left.deployment}/{left.name or '(unnamed)'} stays with Prefect, because {left.reason};"
+            f" in Prefect's feed, events of Hookline are named `hookline.{plain[0]}`"
+            for deployment, _ in plan.deployments
+            for left in deployment.left
+            if (plain := [name for name in left.expect if not name.startswith((*RESERVED_PREFIXES, "*"))])
+        ),
+    )
+
+
+async def _prefect_deploy(
+    plan: Plan, progress: Callable[[str], None], environment: Mapping[str, str]
+) -> None:
+    """Run `prefect deploy --all` on a copy of the project file without the kept triggers.
+
+    Raises
+    ------
+    DeployError: Prefect refused; holds the end of its output.
+    """
+    with tempfile.TemporaryDirectory(prefix="hookline-deploy-") as folder:
+        # Outside the project: a deploy that is killed leaves nothing behind in the user's tree.
+        copy = Path(folder) / "prefect.yaml"
+        copy.write_text(plan.project.for_prefect([deployment for deployment, _ in plan.deployments]))
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(copy),
+            cwd=plan.project.folder,
+            env={
+                **environment,
+                # Long lines and no colours, so that the output can be read back.
+                "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb",
+                "PREFECT_CLI_WRAP_LINES": "false",
+                # Importing the flows must leave nothing in the user's tree.
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONUNBUFFERED": "1",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=_LONGEST_LINE_BYTES,
+        )  # fmt: skip
+        output: list[str] = []
+        try:
+            assert child.stdout is not None  # noqa: S101 - it was asked for as a pipe; this tells the type checker
+            async for line in child.stdout:
+                text = _ANSI.sub("", line.decode(errors="replace"))
+                output.append(text)
+                if deployed := _DEPLOYED.search(text):
+                    progress(f"Deployed {deployed[1]}")
+            code = await child.wait()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+    if code:
+        raise DeployError(f"`prefect deploy` failed:\n{_tail(output)}")
+
+
+def _tail(output: Sequence[str]) -> str:
+    return "".join(output)[-_OUTPUT_CHARACTERS:].strip()
