@@ -1,0 +1,60 @@
+"""The commands and where they live; `main` runs one and turns errors into a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App
+
+from hookline.errors import HooklineError
+
+#: Every command: its name, where it is, and its line in the overview. This is the one place that keeps
+#: `hookline --help` quick: a command's module, and all that it imports, is loaded only when it is used.
+COMMANDS = (
+    ("up", "hookline.cli.up:up", "Start everything: a Prefect server, the gateway and a warm worker."),
+    ("init", "hookline.cli.init:init", "Lay a small project in an empty folder."),
+    ("deploy", "hookline.cli.deploy:deploy", "Deploy the flows of prefect.yaml and keep their triggers."),
+    ("send", "hookline.cli.send:send", "Send an event."),
+    ("events", "hookline.cli.events:app", "List events and show one."),
+    ("trace", "hookline.cli.trace:trace", "Show what became of an event, as a tree."),
+    ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
+    ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
+)
+
+
+def build(tokens: Sequence[str] = ()) -> App:
+    """Return the application.
+
+    Parameters
+    ----------
+    tokens: the arguments it is going to get; the command that they name shows its own long help.
+    """
+    app = App(
+        name="hookline",
+        help="The event front door for self-hosted Prefect.",
+        version=lambda: version("hookline"),
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name, path, summary in COMMANDS:
+        app.command(path, name=name, help=None if tokens[:1] == [name] else summary)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit: 0 when it worked, 1 on an error, 2 on bad usage."""
+    tokens = sys.argv[1:]
+    try:
+        result = build(tokens)(tokens)
+    except HooklineError as error:
+        print(f"hookline: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)

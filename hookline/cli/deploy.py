@@ -1,0 +1,85 @@
+"""`hookline deploy`: deploy the project's flows and put their triggers into force."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hookline.cli.data_folder import read_running
+from hookline.cli.output import Json, console, print_json
+from hookline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hookline.deploying import DeployReport
+
+
+def deploy(
+    *names: Annotated[str, Parameter(help="Deployments to deploy; without any, all of the file.")],
+    file: Annotated[Path, Parameter(help="The project file.")] = Path("prefect.yaml"),
+    wait: Annotated[float, Parameter(help="Seconds to wait for the Prefect server.")] = 0,
+    create_pool: Annotated[
+        bool, Parameter(help="Make the work pool warm if there is none.", negative="")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Deploy the flows of prefect.yaml and put their triggers into force.
+
+    Where PREFECT_API_URL is not set, the server of the `hookline up` that runs on the data folder is used.
+
+    Example: hookline deploy
+    """
+    settings = load_settings()
+    use_running_server(settings)
+    # Imported after the line above: Prefect reads its address when it is imported.
+    from hookline.cli.deployment import deploy_project
+
+    def tell(line: str) -> None:
+        if not json:
+            console().print(line, style="dim")
+
+    report = asyncio.run(
+        deploy_project(
+            settings, file, names, wait=timedelta(seconds=wait), create_pool=create_pool, tell=tell
+        )
+    )
+    if json:
+        print_json(_document(report))
+    else:
+        _print_report(report)
+
+
+def use_running_server(settings: Settings) -> None:
+    """Take the Prefect server that `hookline up` runs on this data folder, unless an address is set."""
+    running = None if os.environ.get("PREFECT_API_URL") else read_running(settings.data)
+    os.environ.update((running or {}).get("environment", {}))
+
+
+def _print_report(report: DeployReport) -> None:
+    out = console()
+    for lane in report.deployments:
+        out.print(f"deployed  {lane}")
+    for trigger in report.kept:
+        out.print(f"trigger   {trigger.id}")
+    for left in report.left:
+        out.print(f"Prefect's {left.deployment}/{left.name or '(unnamed)'}: {left.reason}")
+    for warning in report.warnings:
+        out.print(f"warning   {warning}", style="yellow")
+
+
+def _document(report: DeployReport) -> dict[str, Any]:
+    return {
+        "deployments": list(report.deployments),
+        "kept": [trigger.id for trigger in report.kept],
+        "left": [
+            {"deployment": left.deployment, "trigger": left.name, "reason": left.reason}
+            for left in report.left
+        ],
+        "version": report.version,
+        "changed": report.changed,
+        "warnings": list(report.warnings),
+    }

@@ -1,0 +1,116 @@
+"""What `up` shows a newcomer: the project's sample event, and commands that are ready to be pasted."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hookline.errors import HooklineError
+from hookline.event import new_id
+
+#: The folder that holds a project's sample: `event.json`, and files that the event refers to.
+SAMPLE = Path("deployments/sample")
+#: In `event.json`, the address of the folder to which those files are copied.
+FILES = "{files}"
+
+
+def prepare_sample(data: Path) -> dict[str, Any] | None:
+    """Return the project's sample event, its files laid out in the data folder; None where it has none.
+
+    Raises
+    ------
+    HooklineError: `event.json` is not a JSON object.
+    """
+    definition = SAMPLE / "event.json"
+    if not definition.exists():
+        return None
+    files = data / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    for path in SAMPLE.iterdir():
+        if path != definition and path.is_file():
+            shutil.copyfile(path, files / path.name)
+    text = definition.read_text().replace(FILES, files.absolute().as_uri())
+    try:
+        event = orjson.loads(text)
+    except orjson.JSONDecodeError as wrong:
+        raise HooklineError(f"{definition} is not JSON: {wrong}.") from None
+    if not isinstance(event, dict) or "type" not in event:
+        raise HooklineError(f"{definition} is no event: give it at least a `type`.")
+    return event
+
+
+def event_curl(gateway: str, event: dict[str, Any], *, key_wanted: bool) -> str:
+    """Return a curl command that sends an event.
+
+    Parameters
+    ----------
+    key_wanted: the gateway asks for an API key, which the shell is to take from HOOKLINE_API_KEY.
+    """
+    headers = ["Content-Type: application/json"]
+    command = _curl(f"{gateway}/events", headers, orjson.dumps(event).decode())
+    # In double quotes, so that the key itself does not appear on the screen.
+    return command + ' -H "Authorization: Bearer $HOOKLINE_API_KEY"' if key_wanted else command
+
+
+def github_curl(gateway: str, secret: str) -> str:
+    """Return a curl command that delivers a push as GitHub does, signed with the secret."""
+    body = orjson.dumps(github_push()).decode()
+    signature = hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
+    headers = [
+        "Content-Type: application/json",
+        "X-GitHub-Event: push",
+        f"X-GitHub-Delivery: {new_id()}",
+        f"X-Hub-Signature-256: sha256={signature}",
+    ]
+    return _curl(f"{gateway}/webhooks/github", headers, body)
+
+
+def github_push() -> dict[str, Any]:
+    """Return a push of one commit, in the shape of GitHub's documentation."""
+    moment = "2026-11-24T03:00:00Z"
+    head, before = "a" * 39 + "1", "b" * 39 + "2"
+    person = {"name": "Ada Example", "email": "ada@example.com", "username": "ada"}
+    commit = {
+        "id": head,
+        "tree_id": "c" * 39 + "3",
+        "distinct": True,
+        "message": "Add the harbour list",
+        "timestamp": moment,
+        "url": f"https://github.com/acme/shop/commit/{head}",
+        "author": person,
+        "committer": person,
+        "added": ["harbours.csv"],
+        "removed": [],
+        "modified": [],
+    }
+    return {
+        "ref": "refs/heads/main",
+        "before": before,
+        "after": head,
+        "created": False,
+        "deleted": False,
+        "forced": False,
+        "repository": {
+            "id": 1296269,
+            "name": "shop",
+            "full_name": "acme/shop",
+            "owner": {"name": "acme", "login": "acme", "id": 1},
+            "default_branch": "main",
+            "html_url": "https://github.com/acme/shop",
+        },
+        "pusher": {"name": "ada", "email": "ada@example.com"},
+        "sender": {"login": "ada", "id": 2},
+        "commits": [commit],
+        "head_commit": commit,
+    }
+
+
+def _curl(url: str, headers: list[str], body: str) -> str:
+    parts = ["curl", "-i", url, *(part for header in headers for part in ("-H", header)), "-d", body]
+    return shlex.join(parts)

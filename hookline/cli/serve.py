@@ -1,0 +1,47 @@
+"""`hookline gateway` and `hookline worker`: the processes that `up` starts, each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hookline.gateway import serve
+from hookline.prefect_api import require_address
+from hookline.settings import load_settings
+from hookline.worker import run_worker
+
+
+def gateway() -> None:
+    """Run the gateway, with its dispatcher, until SIGTERM or Ctrl-C.
+
+    It needs the address of a Prefect server, which may be down at the moment.
+
+    Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline gateway
+    """
+    settings = load_settings()
+    require_address()
+    asyncio.run(serve(settings))
+
+
+def worker(
+    *,
+    pool: Annotated[str, Parameter(help="The work pool whose runs it takes.")] = "warm",
+    limit: Annotated[int | None, Parameter(help="How many runs at once, at most.")] = None,
+    name: Annotated[str | None, Parameter(help="The worker's name in Prefect.")] = None,
+) -> None:
+    """Run a warm worker until SIGTERM or Ctrl-C; runs that are under way may finish first.
+
+    Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline worker --pool warm --limit 4
+    """
+    require_address()
+    asyncio.run(_work(pool, limit, name))
+
+
+async def _work(pool: str, limit: int | None, name: str | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_worker(pool, limit=limit, name=name, stop=stop)

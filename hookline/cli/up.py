@@ -1,0 +1,208 @@
+"""`hookline up`: a Prefect server, the gateway and a warm worker, from nothing to a first traced event."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.tree import Tree
+
+from hookline.cli import services
+from hookline.cli.client import Gateway, GatewayError
+from hookline.cli.data_folder import development_secrets, forget_running, locked, write_running
+from hookline.cli.examples import event_curl, github_curl, prepare_sample
+from hookline.cli.output import console
+from hookline.cli.progress import Progress
+from hookline.cli.services import Plan
+from hookline.cli.trace import await_final, collect, tree
+from hookline.errors import HooklineError
+from hookline.settings import Settings, load_settings
+from hookline.sources import load_sources
+from hookline.supervisor import Service, Supervisor
+
+#: How long the sample event may take on a machine that is busy starting up.
+SAMPLE_PATIENCE = timedelta(seconds=60)
+GITHUB_SECRET = "GITHUB_WEBHOOK_SECRET"  # noqa: S105 (the variable's name)
+
+
+def up(
+    *,
+    server: Annotated[
+        str | None, Parameter(help="Address of an existing Prefect server to use instead of an own one.")
+    ] = None,
+    no_sample: Annotated[bool, Parameter(help="Do not send the sample event.", negative="")] = False,
+) -> int:
+    """Start everything and stay up until Ctrl-C: a Prefect server, the gateway and a warm worker.
+
+    Deploys the project, sends its sample event and shows the trace. With --server it uses that Prefect
+    server, changes no work pool there and sends no sample.
+
+    Example: HOOKLINE_PORT=4281 HOOKLINE_PREFECT_PORT=4201 HOOKLINE_DATA=.second hookline up --no-sample
+    """
+    if not Path("prefect.yaml").exists():
+        raise HooklineError(
+            "There is no prefect.yaml here. Change to the project's folder, or lay one with `hookline init`."
+        )
+    settings = load_settings()
+    with locked(settings.data):
+        plan = Plan(settings, server, missing_secrets(settings))
+        services.check_ports(plan)
+        try:
+            return asyncio.run(_up(plan, sample=not no_sample and server is None))
+        finally:
+            forget_running(settings.data)
+
+
+def missing_secrets(settings: Settings) -> Mapping[str, str]:
+    """Return development secrets for the variables that sources want and that are not set.
+
+    Only on the loopback: elsewhere a source without its secret stays shut. Public keys are not made up,
+    since nobody could sign for them.
+    """
+    if not settings.on_loopback:
+        return {}
+    sources = load_sources(settings.sources, os.environ)
+    missing = {
+        name
+        for source in sources.values()
+        if not any(scheme.algorithm.public_key for scheme in source.recipe.schemes)
+        for name in source.missing
+        if name.isidentifier()
+    }
+    return development_secrets(settings.data, sorted(missing))
+
+
+async def _up(plan: Plan, *, sample: bool) -> int:
+    out = console()
+    stop = asyncio.Event()
+
+    def changed(pids: Mapping[str, int]) -> None:
+        write_running(plan.data, _facts(plan, pids))
+
+    async with Supervisor(say=lambda line: out.print(line, style="yellow"), changed=changed) as supervisor:
+
+        def on_signal() -> None:
+            if stop.is_set():
+                supervisor.kill()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, on_signal)
+        starting = asyncio.create_task(_start(plan, supervisor, out, sample=sample))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        await stop.wait()
+        out.print("Stopping. Runs under way may finish; Ctrl-C again stops at once.")
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    return 0
+
+
+async def _start(plan: Plan, supervisor: Supervisor, out: Console, *, sample: bool) -> None:
+    """Start everything, what can be at the same time, and tell what there is."""
+    with Progress(out) as progress:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    _keep(services.gateway(plan), supervisor, progress, plan.settings.gateway_url)
+                )
+                # Deploying begins with importing the flows, while the server is still starting.
+                deploying = group.create_task(_deploy(plan, supervisor, progress, out))
+                if plan.server is None:
+                    await _keep(services.server(plan), supervisor, progress, plan.prefect_url)
+                await _keep(services.worker(plan), supervisor, progress, f"pool {services.POOL}")
+        except* HooklineError as failures:
+            raise failures.exceptions[0] from None
+        traced = await _sample(plan, progress, out) if sample and deploying.result() else None
+    _introduce(plan, out, traced)
+
+
+async def _keep(service: Service, supervisor: Supervisor, progress: Progress, detail: str) -> None:
+    with progress.step(service.name) as step:
+        await supervisor.start(service)
+        step.detail = detail
+
+
+async def _deploy(plan: Plan, supervisor: Supervisor, progress: Progress, out: Console) -> bool:
+    """Deploy the project; where that fails say why, and leave the rest running."""
+    log = plan.data / "logs" / "deploy.log"
+    with progress.step("Deployments") as step:
+        code = await supervisor.run(
+            services.deploy_command(own_server=plan.server is None), env=plan.environment(), log=log
+        )
+        lines = log.read_text(errors="replace").splitlines()
+        deployed = [line.removeprefix("deployed").strip() for line in lines if line.startswith("deployed ")]
+        step.detail = ", ".join(deployed) if code == 0 else "could not be deployed"
+    if code != 0:
+        out.print("\n".join(lines[-20:]), style="red", markup=False)
+        out.print("Mend it and run `hookline deploy`; all the rest is running.")
+    return code == 0
+
+
+async def _sample(plan: Plan, progress: Progress, out: Console) -> tuple[dict[str, Any], Tree] | None:
+    """Send the project's sample event; return it with its trace."""
+    event = prepare_sample(plan.data)
+    if event is None:
+        return None
+
+    def send() -> Tree:
+        with Gateway(plan.settings) as gateway:
+            event_id = gateway.post("/events", event)["id"]
+            document = await_final(gateway, event_id, SAMPLE_PATIENCE)
+            return tree(event_id, collect(document, lambda effect: gateway.get(f"/events/{effect}")))
+
+    with progress.step("Sample event") as step:
+        step.detail = event["type"]
+        try:
+            return event, await asyncio.to_thread(send)
+        except GatewayError as refused:
+            step.detail = f"{event['type']} was not sent: {refused}"
+            return None
+
+
+def _introduce(plan: Plan, out: Console, traced: tuple[dict[str, Any], Tree] | None) -> None:
+    """Tell where everything is and what to do next."""
+    gateway = plan.settings.gateway_url
+    secret = os.environ.get(GITHUB_SECRET) or plan.secrets.get(GITHUB_SECRET)
+    event = {"type": "hello.world", "data": {"name": "you"}}
+    if traced is not None:
+        event, trace = traced
+        out.print("\nThe sample event and what became of it:", style="bold")
+        out.print(trace)
+    out.print("\nSend an event:", style="bold")
+    _print_raw(event_curl(gateway, event, key_wanted=bool(plan.settings.api_keys)))
+    if secret and plan.settings.on_loopback and "github" in load_sources(plan.settings.sources, os.environ):
+        out.print("\nDeliver a push as GitHub does, signed with this machine's secret:", style="bold")
+        _print_raw(github_curl(gateway, secret))
+    out.print("\nThen follow it, with the id that you get:", style="bold")
+    _print_raw(f"curl '{gateway}/events/ID?wait=30'")
+    _print_raw("hookline trace ID")
+    out.print("\nHookline is up.", style="bold green")
+    out.print(f"  Events  {gateway}\n  Runs    {plan.prefect_url}\n  Data    {plan.data}")
+    out.print("Ctrl-C stops everything.")
+
+
+def _print_raw(command: str) -> None:
+    """Print a command so that it can be pasted: not wrapped, marked up or coloured."""
+    print(f"  {command}", file=sys.stdout, flush=True)
+
+
+def _facts(plan: Plan, pids: Mapping[str, int]) -> dict[str, Any]:
+    env = plan.environment()
+    return {
+        "pid": os.getpid(),
+        "gateway": plan.settings.gateway_url,
+        "prefect": plan.prefect_url,
+        "environment": {name: env[name] for name in ("PREFECT_API_URL", "PREFECT_HOME") if name in env},
+        "processes": dict(pids),
+    }
