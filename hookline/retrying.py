@@ -61,7 +61,7 @@ async def request(
                     timeout=max(0.05, min(ATTEMPT_SECONDS, deadline - loop.time())),
                 )  # fmt: skip
             except httpx.InvalidURL as wrong:
-                raise Undelivered(f"{url!r} is not an address: {wrong}") from None
+                raise Undelivered(f"this is not an address: {wrong}") from None
             except httpx.UnsupportedProtocol:
                 raise Undelivered("the address does not begin with http:// or https://") from None
             except httpx.TransportError as wrong:
@@ -115,7 +115,10 @@ def retry_after_seconds(header: str | None) -> float | None:
 
 def place(url: str) -> str:
     """Return scheme, host and port of an address: what may be shown of it in an error."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 

@@ -118,9 +118,7 @@ def envelope(
     SendRefused: the data is nothing that JSON can hold, or the time has no offset.
     """
     if time is not None and time.tzinfo is None:
-        raise SendError(
-            f"time={time.isoformat()} has no offset; use an aware time, such as datetime.now(UTC)."
-        )
+        raise SendRefused(f"time={time} has no offset; use an aware time, such as datetime.now(UTC).")
     members = {
         "type": type,
         "source": source,
