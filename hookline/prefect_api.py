@@ -390,13 +390,15 @@ def _moment(text: str | None) -> datetime | None:
 
 def _notice(event: ReceivedEvent) -> RunNotice | None:
     kind, _, resource_id = event.resource.id.removeprefix("prefect.").partition(".")
+    # A plain datetime: Prefect's is a subclass whose arithmetic gives other types.
+    occurred = datetime.fromisoformat(event.occurred.isoformat())
     state = event.payload.get("validated_state") or {}
     state_type = state.get("type") if isinstance(state, dict) else None
     if kind == "flow-run" and state_type:
         deployment = _related(event, "deployment")
-        return RunNotice(resource_id, state_type, event.occurred, deployment_id=deployment)
+        return RunNotice(resource_id, state_type, occurred, deployment_id=deployment)
     if kind == "task-run" and (flow_run := _related(event, "flow-run")):
-        return RunNotice(flow_run, "RUNNING", event.occurred, task_run_id=resource_id)
+        return RunNotice(flow_run, "RUNNING", occurred, task_run_id=resource_id)
     return None
 
 

@@ -25,4 +25,4 @@ def add(connection: Connection, name: str, amount: int) -> None:
 def totals(connection: Connection) -> dict[str, int]:
     """Return all totals by name."""
     rows = connection.execute(select(counters.c.name, counters.c.value))
-    return dict(rows.tuples())
+    return dict(rows.tuples().all())

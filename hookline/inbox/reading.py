@@ -227,7 +227,7 @@ def recent_rejections(connection: Connection, *, limit: int, cursor: str | None 
 def status_counts(connection: Connection) -> dict[str, int]:
     """Return how many events are kept in each status."""
     rows = connection.execute(select(events.c.status, func.count()).group_by(events.c.status))
-    return dict(rows.tuples())
+    return dict(rows.tuples().all())
 
 
 def event_from_row(row: Row[Any]) -> StoredEvent:

@@ -81,7 +81,7 @@ def _set_depths(connection: Connection, arrivals: Sequence[Arrival], rows: list[
     if not causes:
         return
     found = connection.execute(select(events.c.id, events.c.depth).where(events.c.id.in_(causes)))
-    depths = dict(found.tuples())
+    depths = dict(found.tuples().all())
     for row in rows:
         if row["cause_event"] is not None:
             row["depth"] = depths.get(row["cause_event"], 0) + 1

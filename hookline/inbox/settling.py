@@ -95,7 +95,7 @@ def waiting_lanes(connection: Connection, *, at: datetime) -> dict[str, int]:
         )
         .group_by(dispatches.c.lane)
     )
-    return dict(rows.tuples())
+    return dict(rows.tuples().all())
 
 
 def settle_started(

@@ -1,0 +1,155 @@
+"""`/events/{id}` and its kin: what became of events, as JSON."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from hookline.claim_tokens import claim_is_valid
+from hookline.errors import Refusal
+from hookline.event import now, rfc3339
+from hookline.gateway import access
+from hookline.gateway.exchange import Exchange
+from hookline.gateway.house import House
+from hookline.gateway.replies import json_reply
+from hookline.gateway.waiting import read_wait, wait_for_document
+from hookline.inbox import EventStatus, Search
+from hookline.sources import Reply
+from hookline.tracking import event_summary
+
+PAGE_LIMIT = 500
+
+
+async def read_event(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /events/{id}`: the tracking document."""
+    exchange.caller(house).require(access.Scope.READ)
+    wait = read_wait(exchange.query("wait"))
+    return json_reply(await wait_for_document(house, exchange.path["id"], wait))
+
+
+async def read_body_of_event(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /events/{id}/body`: the received bytes, identical."""
+    event_id = exchange.path["id"]
+    if not _claims(house, exchange, event_id):
+        exchange.caller(house).require(access.Scope.READ)
+    stored = await house.inbox.body(event_id)
+    if stored is None:
+        raise Refusal(
+            404, "no-such-event", f"There is no body of an event {event_id[:36]}; it may be pruned."
+        )
+    headers = (
+        ("content-type", stored.content_type or "application/octet-stream"),
+        ("hookline-body-format", stored.body_format.value),
+        # Somebody else's bytes: a browser must neither guess nor run them.
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "sandbox; default-src 'none'"),
+        ("content-disposition", "attachment"),
+    )
+    return Reply(200, headers, stored.body)
+
+
+def _claims(house: House, exchange: Exchange, event_id: str) -> bool:
+    """Return whether the request carries a claim check's token for this event."""
+    scheme, _, token = (exchange.headers.get("authorization") or "").partition(" ")
+    return scheme.lower() == "bearer" and claim_is_valid(
+        house.claim_secret, token.strip(), event_id=event_id, at=now()
+    )
+
+
+async def search_events(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /events`: a page of a search, newest first."""
+    exchange.caller(house).require(access.Scope.READ)
+    search = read_search(exchange)
+    # One more than asked for tells whether there is a next page.
+    found = await house.inbox.search(replace(search, limit=search.limit + 1))
+    page = found[: search.limit]
+    following = _write_cursor(page[-1].id) if len(found) > search.limit else None
+    events = [{**event_summary(event), "accepted": rfc3339(event.accepted)} for event in page]
+    return json_reply({"events": events, "next": following})
+
+
+def read_search(exchange: Exchange) -> Search:
+    """Return the search that a query asks for.
+
+    Raises
+    ------
+    Refusal: 400, a value cannot be used; names the parameter.
+    """
+    status, limit = exchange.query("status"), exchange.query("limit")
+    if status is not None and status not in tuple(EventStatus):
+        raise _bad_query("status", f"one of {', '.join(EventStatus)}")
+    if limit is not None and not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= PAGE_LIMIT):
+        raise _bad_query("limit", f"a number from 1 to {PAGE_LIMIT}")
+    cursor = exchange.query("cursor")
+    return Search(
+        type=exchange.query("type") or None,
+        source=exchange.query("source") or None,
+        subject=exchange.query("subject") or None,
+        status=EventStatus(status) if status else None,
+        since=read_moment("since", exchange.query("since")),
+        until=read_moment("until", exchange.query("until")),
+        cursor=None if not cursor else _read_cursor(cursor),
+        limit=int(limit) if limit else 50,
+    )
+
+
+def read_moment(name: str, text: str | None) -> datetime | None:
+    """Return a time of a query.
+
+    Raises
+    ------
+    Refusal: 400, not RFC 3339, or without an offset.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _bad_query(name, "a time with an offset, such as 2026-11-24T03:00:00Z")
+    return moment
+
+
+def _write_cursor(event_id: str) -> str:
+    return base64.urlsafe_b64encode(event_id.encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> str:
+    try:
+        cursor = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode("ascii")
+    except ValueError:
+        cursor = ""
+    if len(cursor) != 36:
+        raise _bad_query("cursor", "what `next` of the page before said")
+    return cursor
+
+
+def _bad_query(name: str, wanted: str) -> Refusal:
+    return Refusal(400, "bad-query", f"{name} is not {wanted}.")
+
+
+async def read_rejections(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /rejections`: what was turned away, and why, newest first."""
+    exchange.caller(house).require(access.Scope.READ)
+    search = read_search(exchange)
+    await house.rejections.write()
+    found = await house.inbox.rejections(limit=search.limit + 1, cursor=search.cursor)
+    page = found[: search.limit]
+    rows: list[dict[str, Any]] = [
+        {
+            "id": rejection.id,
+            "at": rfc3339(rejection.at),
+            "door": rejection.door,
+            "remote": rejection.remote,
+            "status": rejection.status,
+            "reason": rejection.reason,
+            "detail": rejection.detail,
+            "size": rejection.size,
+        }
+        for rejection in page
+    ]
+    following = _write_cursor(page[-1].id) if len(found) > search.limit else None
+    return json_reply({"rejections": rows, "next": following})

@@ -1,0 +1,47 @@
+"""One request to the API, apart from the doors' hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope
+
+from hookline.gateway.access import Caller
+from hookline.sources import Headers
+
+if TYPE_CHECKING:
+    from hookline.gateway.house import House
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request with its path's parts.
+
+    Parameters
+    ----------
+    scope, receive: as ASGI gives them.
+    headers: the received headers.
+    path: the named parts of the path.
+    """
+
+    scope: Scope
+    receive: Receive
+    headers: Headers
+    path: Mapping[str, str]
+
+    def query(self, name: str) -> str | None:
+        """Return the first value of a query parameter."""
+        values = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
+        return values[0] if values else None
+
+    def caller(self, house: House) -> Caller:
+        """Return who makes the request.
+
+        Raises
+        ------
+        Refusal: 401.
+        """
+        return house.access.identify(self.headers, self.query("access_token"))

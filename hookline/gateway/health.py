@@ -1,0 +1,28 @@
+"""`/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+from hookline.errors import InboxError
+from hookline.gateway.exchange import Exchange
+from hookline.gateway.house import House
+from hookline.gateway.replies import json_reply
+from hookline.sources import Reply
+
+
+async def healthz(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /healthz`: the process lives."""
+    return json_reply({"status": "ok"})
+
+
+async def readyz(house: House, exchange: Exchange) -> Reply:
+    """Answer `GET /readyz`: 200 where events can be accepted, with Prefect up or not; else 503."""
+    try:
+        await house.inbox.trigger_set()
+        inbox = "ok"
+    except InboxError as failed:
+        inbox = str(failed)
+    prefect = "ok" if await house.prefect.is_healthy() else "away; events are accepted and wait"
+    return json_reply(
+        {"status": "ready" if inbox == "ok" else "not ready", "inbox": inbox, "prefect": prefect},
+        200 if inbox == "ok" else 503,
+    )

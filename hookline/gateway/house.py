@@ -1,0 +1,45 @@
+"""Everything that the gateway's requests share: opened once, handed to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hookline.changes import Changes
+from hookline.dispatch import Dispatcher
+from hookline.following import Follower
+from hookline.gateway.access import Access
+from hookline.gateway.rejecting import RejectionLog
+from hookline.inbox import Inbox
+from hookline.prefect_api import PrefectApi
+from hookline.settings import Settings
+from hookline.sources import Sources
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The parts behind the door.
+
+    Parameters
+    ----------
+    settings: the gateway's settings.
+    inbox: the durable store.
+    prefect: the Prefect server.
+    sources: the configured sources.
+    access: who may do what with which key.
+    dispatcher: takes committed events.
+    follower: follows started runs.
+    changes: news of events, for those who wait.
+    rejections: what was turned away.
+    claim_secret: signs the tokens of claim checks.
+    """
+
+    settings: Settings
+    inbox: Inbox
+    prefect: PrefectApi
+    sources: Sources
+    access: Access
+    dispatcher: Dispatcher
+    follower: Follower
+    changes: Changes
+    rejections: RejectionLog
+    claim_secret: bytes

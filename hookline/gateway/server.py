@@ -1,0 +1,171 @@
+"""Running the gateway: the parts are opened in order, served, and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from hookline.changes import Changes
+from hookline.dispatch import Dispatcher
+from hookline.errors import PrefectRefused, PrefectUnavailable, SettingsError
+from hookline.event import Event
+from hookline.following import Follower
+from hookline.gateway.access import Access
+from hookline.gateway.app import create_app
+from hookline.gateway.house import House
+from hookline.gateway.rejecting import RejectionLog
+from hookline.inbox import Dispatch, Inbox
+from hookline.mirror import mirror_for_ever
+from hookline.prefect_api import PrefectApi, RunInfo, require_address
+from hookline.settings import Settings
+from hookline.sources import load_sources
+from hookline.stamps import link_key
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 30
+STOP_SECONDS = 5
+
+
+async def serve(settings: Settings) -> None:
+    """Run gateway and dispatcher until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    SettingsError: no Prefect address, or no keys off loopback.
+    InboxError: the inbox cannot be opened, or another gateway has it.
+    SourcesError: the sources file cannot be used.
+    """
+    check_exposure(settings)
+    require_address()
+    async with open_house(settings) as (house, works):
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(house),
+                host=settings.host,
+                port=settings.port,
+                http="httptools",
+                loop="none",
+                lifespan="off",
+                # Ours would have to redact query strings; the receipts and rejections say more.
+                access_log=False,
+                server_header=False,
+                log_config=None,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        await _serve_until_signal(server, works)
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen beyond loopback without keys.
+
+    Raises
+    ------
+    SettingsError: set keys, or bind to loopback.
+    """
+    if not settings.on_loopback and not settings.api_keys:
+        raise SettingsError(
+            f"HOOKLINE_HOST is {settings.host}, which others can reach, and there are no API keys: set"
+            " HOOKLINE_API_KEYS, or HOOKLINE_HOST to 127.0.0.1"
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyncio.Task[None]]]]:
+    """Open all parts; give them, and the tasks of those that work by themselves until the end."""
+    sources = load_sources(settings.sources, os.environ)
+    keys = Access.from_keys(settings.api_keys)
+    changes = Changes()
+    async with (
+        Inbox.open(settings.database_url, exclusive=True) as inbox,
+        PrefectApi.open() as prefect,
+    ):
+        links: asyncio.Queue[tuple[Event, RunInfo]] = asyncio.Queue()
+
+        def started(dispatch: Dispatch, event: Event, run: RunInfo) -> None:
+            follower.follow(run.id)
+            links.put_nowait((event, run))
+
+        dispatcher = Dispatcher(
+            inbox,
+            prefect,
+            gateway_url=settings.gateway_url,
+            default_limit=settings.dispatch_limit,
+            changes=changes,
+            on_started=started,
+        )
+        follower = Follower(inbox, prefect, changes=changes, on_finished=dispatcher.run_finished)
+        house = House(
+            settings=settings,
+            inbox=inbox,
+            prefect=prefect,
+            sources=sources,
+            access=keys,
+            dispatcher=dispatcher,
+            follower=follower,
+            changes=changes,
+            rejections=RejectionLog(inbox),
+            claim_secret=await inbox.shared_secret("claims"),
+        )
+        works = [
+            asyncio.create_task(work)
+            for work in (
+                dispatcher.run(),
+                follower.run(),
+                mirror_for_ever(inbox, prefect),
+                link_for_ever(links, prefect, settings.gateway_url),
+                house.rejections.write_for_ever(),
+            )
+        ]
+        try:
+            yield house, works
+        finally:
+            await _stop(works)
+            await house.rejections.write()
+            await inbox.release_leases()
+
+
+async def link_for_ever(
+    links: asyncio.Queue[tuple[Event, RunInfo]], prefect: PrefectApi, gateway_url: str
+) -> None:
+    """Give each started run an artifact that links to its trace; the run does not wait for it."""
+    while True:
+        event, run = await links.get()
+        with contextlib.suppress(PrefectUnavailable, PrefectRefused):
+            await prefect.link_run(
+                run.id,
+                key=link_key(event),
+                url=f"{gateway_url}/events/{event.id}",
+                text=f"{event.type} {event.id}",
+            )
+
+
+async def _stop(works: list[asyncio.Task[None]]) -> None:
+    for work in works:
+        work.cancel()
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("while stopping: %s", outcome)
+
+
+async def _serve_until_signal(server: uvicorn.Server, works: list[asyncio.Task[None]]) -> None:
+    """Serve until a signal comes, or until one of the works ends, which none should."""
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        # The server takes signals while it serves and raises them again at its end; that must not kill us.
+        loop.add_signal_handler(signum, lambda: None)
+    serving = asyncio.create_task(server.serve())
+    await asyncio.wait([serving, *works], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    for work in works:
+        if work.done() and (failure := work.exception()) is not None:
+            raise failure

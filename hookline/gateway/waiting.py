@@ -1,0 +1,58 @@
+"""Waiting for an event's runs: what `?wait=SECONDS` does."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from hookline.errors import Refusal
+from hookline.gateway.house import House
+from hookline.inbox import Tracked
+from hookline.tracking import is_final, tracking_document
+
+LONGEST_WAIT_SECONDS = 60.0
+#: Another gateway may have made the change; its news do not come through this process.
+LOOK_AGAIN_SECONDS = 1.0
+
+
+def read_wait(text: str | None) -> float:
+    """Return how many seconds to wait.
+
+    Raises
+    ------
+    Refusal: 400, not a number of seconds.
+    """
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise Refusal(400, "bad-wait", f"wait is a number of seconds from 0 to {LONGEST_WAIT_SECONDS:g}.")
+    return min(seconds, LONGEST_WAIT_SECONDS)
+
+
+async def wait_for_document(house: House, event_id: str, seconds: float) -> dict[str, Any]:
+    """Return an event's tracking document, once its runs are final or the time is over.
+
+    Raises
+    ------
+    Refusal: 404, there is no such event.
+    """
+    return tracking_document(await _wait_until_final(house, event_id, seconds), house.prefect.run_url)
+
+
+async def _wait_until_final(house: House, event_id: str, seconds: float) -> Tracked:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    with house.changes.watch(event_id) as watch:
+        while True:
+            tracked = await house.inbox.track(event_id)
+            if tracked is None:
+                raise Refusal(404, "no-such-event", f"There is no event {event_id[:36]}.")
+            left = deadline - clock()
+            if left <= 0 or is_final(tracked):
+                return tracked
+            await watch.wait(min(left, LOOK_AGAIN_SECONDS))
