@@ -36,9 +36,46 @@ def load_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
             raise _too_deep(max_depth) from None
         raise
     # Counting brackets is a cheap upper bound that settles nearly every body.
-    if text.count(b"{") + text.count(b"[") > max_depth and _deeper_than(value, max_depth):
-        raise _too_deep(max_depth)
+    if text.count(b"{") + text.count(b"[") > max_depth:
+        check_depth(value, max_depth)
     return value
+
+
+def load_json_body(text: bytes) -> Any:
+    """Return the value of a body that has to be JSON.
+
+    Raises
+    ------
+    Refusal: 400, not JSON or nested too deep.
+    """
+    try:
+        return load_json(text)
+    except ValueError as wrong:
+        raise Refusal(400, "bad-json", f"The body is no JSON: {wrong}.") from None
+
+
+def check_utf8(content_type: str) -> None:
+    """Check that a JSON body is not announced in another charset.
+
+    Raises
+    ------
+    Refusal: 415.
+    """
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            raise Refusal(415, "unknown-format", "JSON comes in UTF-8; leave `charset` out or say utf-8.")
+
+
+def check_depth(value: Any, max_depth: int = MAX_DEPTH) -> None:
+    """Check how deep objects and arrays lie in each other.
+
+    Raises
+    ------
+    Refusal: 400, deeper than `max_depth`.
+    """
+    if _deeper_than(value, max_depth):
+        raise _too_deep(max_depth)
 
 
 def array_slices(text: bytes) -> list[bytes]:

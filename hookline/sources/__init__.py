@@ -1,7 +1,7 @@
 """Who may knock: sources, the recipes that verify and name their events, and the file that declares them."""
 
+from hookline.knock import Handshake, Headers, Knock, Reply
 from hookline.sources.entry import Rate
-from hookline.sources.knock import Handshake, Headers, Knock, Reply
 from hookline.sources.load import Sources, load_sources
 from hookline.sources.recipe import Recipe, builtin, recipe_names
 from hookline.sources.source import Source

@@ -7,7 +7,7 @@ from typing import Any
 from hookline.body import read_form
 from hookline.event import BodyFormat
 from hookline.json_text import load_json
-from hookline.sources.knock import Knock
+from hookline.knock import Knock
 
 
 def parse_body(knock: Knock, form_payload: bool = False) -> tuple[BodyFormat, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from hookline.errors import Refusal
-from hookline.sources.knock import Handshake, Reply
+from hookline.knock import Handshake, Reply
 from hookline.sources.recipe import HandshakeRule
 from hookline.sources.secret import Secret
 from hookline.sources.template import Template, as_text, compile_place

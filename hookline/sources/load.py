@@ -1,4 +1,4 @@
-"""Reading `deployments/sources.yaml`: every fault is named, with its source and key, before anything starts."""
+"""Reading `deployments/sources.yaml`: every fault is named with its source and key before anything starts."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ import orjson
 from hookline.errors import Refusal
 from hookline.event import Draft
 from hookline.json_text import array_slices
+from hookline.knock import CREDENTIALS, Handshake, Knock, Reply
 from hookline.sources.entry import Rate
 from hookline.sources.fetch import Fetch, FetchError
 from hookline.sources.handshake import HandshakeAnswer
-from hookline.sources.knock import Handshake, Knock, Reply
 from hookline.sources.mapping import TypeRule, read_id, read_text, read_time
 from hookline.sources.recipe import Recipe
 from hookline.sources.schema import Schema
@@ -25,20 +25,15 @@ from hookline.sources.template import Template
 from hookline.sources.verify import PreparingVerifier, Verifier
 from hookline.sources.visit import Visit
 
-#: Never kept with an event: credentials and signatures, and what only concerned the connection.
-_DROPPED = frozenset(
-    (
-        b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"x-hub-signature",
-        b"x-hub-signature-256", b"x-gitlab-token", b"x-twilio-signature", b"connection", b"keep-alive", b"te",
-        b"trailer", b"transfer-encoding", b"upgrade",
-    )
-)  # fmt: skip
+_SIGNATURES = frozenset(
+    (b"x-hub-signature", b"x-hub-signature-256", b"x-gitlab-token", b"x-twilio-signature")
+)
 
 
 def dropped_headers(recipe: Recipe) -> frozenset[bytes]:
     """Return the lower-case names of headers that are not kept with the events of a recipe's source."""
     signatures = [name for scheme in recipe.schemes if scheme.signature for name in scheme.signature.header]
-    return _DROPPED | {name.lower().encode() for name in signatures}
+    return CREDENTIALS | _SIGNATURES | {name.lower().encode() for name in signatures}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +224,7 @@ class Source:
             ) from wrong
 
     def _drafts(self, visit: Visit, verdict: str) -> list[Draft]:
-        headers = self._kept_headers(visit.knock)
+        headers = visit.knock.headers.kept(self.dropped)
         if self.recipe.each and isinstance(visit.data, list):
             slices = array_slices(visit.knock.body)
             return [
@@ -257,20 +252,10 @@ class Source:
             data=data,
             body=body,
             body_format=visit.format,
-            content_type=(knock.headers.raw_value(b"content-type") or b"").decode("latin-1"),
+            content_type=knock.headers.content_type,
             headers=headers,
             verdict=verdict,
             remote=knock.remote,
             dedup_window=self.dedup_window,
             by_reference=self.by_reference,
-        )
-
-    def _kept_headers(self, knock: Knock) -> tuple[tuple[str, str], ...]:
-        dropped = self.dropped
-        return tuple(
-            [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in knock.headers.raw
-                if name not in dropped
-            ]
         )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hookline.sources.knock import Knock
+from hookline.knock import Knock
 
 #: A finder returns what a place stands for, or None.
 Finder = Callable[["Visit"], Any]

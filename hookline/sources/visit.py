@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from hookline.event import BodyFormat
+from hookline.knock import Knock
 from hookline.sources.body import parse_body
-from hookline.sources.knock import Knock
 from hookline.sources.template import Template
 
 

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl
 
+#: Names of headers that are never kept with an event: credentials, and what concerned the connection only.
+CREDENTIALS = frozenset(
+    (
+        b"authorization", b"proxy-authorization", b"cookie", b"x-api-key",
+        b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    )
+)  # fmt: skip
+
 
 class Headers:
     """Received headers: pairs in the order they came, looked up without regard to case.
@@ -41,9 +49,29 @@ class Headers:
         value = self.raw_value(name.lower().encode("latin-1", "replace"))
         return None if value is None else value.decode("latin-1")
 
+    @property
+    def content_type(self) -> str:
+        """The Content-Type as received, or ""."""
+        return (self.raw_value(b"content-type") or b"").strip().decode("latin-1")
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type in lower case without its parameters, or ""."""
+        return self.content_type.partition(";")[0].rstrip().lower()
+
     def count(self, name: bytes) -> int:
         """Return how often a header was sent, by its lower-case name."""
         return sum(1 for each, _ in self.raw if each == name)
+
+    def kept(self, dropped: frozenset[bytes]) -> tuple[tuple[str, str], ...]:
+        """Return the pairs as text, without those whose lower-case name is in `dropped`."""
+        return tuple(
+            [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in self.raw
+                if name not in dropped
+            ]
+        )
 
     def __contains__(self, name: object) -> bool:
         """Return whether a header was sent, by its name in any case."""
