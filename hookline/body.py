@@ -53,11 +53,11 @@ def read_form(body: bytes) -> dict[str, Any]:
 
 
 def envelope_data(envelope: Any) -> Any:
-    """Return the data of a JSON envelope: its `data`, or its `data_base64` decoded where that is text.
+    """Return the data of a JSON envelope: its `data`, or its `data_base64`, decoded where it is JSON or text.
 
     Raises
     ------
-    ValueError: not an object, or `data_base64` is not base64.
+    ValueError: not an object, or `data_base64` is not base64 or not the JSON it should be.
     """
     if not isinstance(envelope, dict):
         raise ValueError("the envelope is not a JSON object")
@@ -70,8 +70,12 @@ def envelope_data(envelope: Any) -> Any:
         raw = base64.b64decode(encoded, validate=True)
     except binascii.Error as wrong:
         raise ValueError(f"data_base64 is not base64: {wrong}") from None
+    declared = envelope.get("datacontenttype")
+    media_type = declared.partition(";")[0].strip().lower() if isinstance(declared, str) else ""
     try:
-        return raw.decode()
+        return orjson.loads(raw) if media_type.endswith(("/json", "+json")) else raw.decode()
+    except orjson.JSONDecodeError:
+        raise ValueError("data_base64 is not the JSON that datacontenttype says") from None
     except UnicodeDecodeError:
         # Not text: flows see the encoded form, as CloudEvents JSON carries it.
         return encoded
