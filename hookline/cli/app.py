@@ -38,8 +38,9 @@ def build(tokens: Sequence[str] = ()) -> App:
         help_format="plaintext",
         result_action="return_value",
     )
-    for name, path, summary in COMMANDS:
-        app.command(path, name=name, help=None if tokens[:1] == [name] else summary)
+    for number, (name, path, summary) in enumerate(COMMANDS):
+        shown = None if tokens[:1] == [name] else summary
+        app.command(path, name=name, help=shown, sort_key=number)
     return app
 
 

@@ -27,7 +27,8 @@ def locked(folder: Path) -> Iterator[None]:
     ------
     HooklineError: another `hookline up` holds it; says how to reach or avoid it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    # It is going to hold what senders sent.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

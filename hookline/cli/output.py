@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -24,8 +25,8 @@ STYLES = {
 
 
 def console() -> Console:
-    """Return the console for results."""
-    return Console(highlight=False, soft_wrap=True)
+    """Return the console for results; in a pipe, where no width is known, nothing is wrapped or cut."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 
 
 def print_json(document: Any) -> None:
@@ -34,15 +35,13 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print rows under headings; on a terminal that is too narrow the cells wrap, in a pipe nothing does."""
-    out = console()
+    """Print rows under headings; on a terminal that is too narrow the cells wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=not out.is_terminal)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    # A pipe has no width; rich would otherwise cut the cells at 80 columns.
-    out.print(table, width=None if out.is_terminal else 1_000, soft_wrap=False)
+    console().print(table, soft_wrap=False)
 
 
 def status(word: str) -> Text:

@@ -11,8 +11,8 @@ import orjson
 from cyclopts import Parameter
 
 from hookline.cli.client import Gateway
-from hookline.cli.output import Json, console, print_json
-from hookline.cli.trace import await_final, collect, is_final, tree
+from hookline.cli.output import Json, print_json
+from hookline.cli.trace import await_final, collect, is_final, print_tree, tree
 from hookline.errors import HooklineError
 from hookline.settings import load_settings
 
@@ -48,7 +48,7 @@ def send(
     if json:
         print_json(document)
     else:
-        console().print(tree(document["id"], documents))
+        print_tree(tree(document["id"], documents))
     return 0 if is_final(document) and went_well(document) else 1
 
 

@@ -36,7 +36,12 @@ def trace(
     if json:
         print_json({"events": list(documents.values())})
     else:
-        console().print(tree(id, documents))
+        print_tree(tree(id, documents))
+
+
+def print_tree(root: Tree) -> None:
+    """Print a trace; on a narrow terminal its lines wrap within their branch."""
+    console().print(root, soft_wrap=False)
 
 
 def await_final(gateway: Gateway, event_id: str, wait: timedelta) -> Document:
@@ -94,7 +99,7 @@ def _grow(branch: Tree, document: Document, documents: dict[str, Document], seen
         if run is None:
             continue
         leaf = twig.add(_run_line(run, document, accepted))
-        leaf.add(Text(run["url"], style="blue"))
+        leaf.add(Text(run["url"], style=f"blue link {run['url']}"))
         for effect in [effect for effect in effects if _sender(documents.get(effect)) == run["id"]]:
             effects.remove(effect)
             _effect(leaf, effect, documents, seen)

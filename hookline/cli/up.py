@@ -22,7 +22,7 @@ from hookline.cli.examples import event_curl, github_curl, prepare_sample
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
 from hookline.cli.services import Plan
-from hookline.cli.trace import await_final, collect, tree
+from hookline.cli.trace import await_final, collect, print_tree, tree
 from hookline.errors import HooklineError
 from hookline.settings import Settings, load_settings
 from hookline.sources import load_sources
@@ -178,7 +178,7 @@ def _introduce(plan: Plan, out: Console, traced: tuple[dict[str, Any], Tree] | N
     if traced is not None:
         event, trace = traced
         out.print("\nThe sample event and what became of it:", style="bold")
-        out.print(trace)
+        print_tree(trace)
     out.print("\nSend an event:", style="bold")
     _print_raw(event_curl(gateway, event, key_wanted=bool(plan.settings.api_keys)))
     if secret and plan.settings.on_loopback and "github" in load_sources(plan.settings.sources, os.environ):

@@ -1,0 +1,1 @@
+"""Flow functions, one file a business process. Put your own beside these."""
