@@ -32,7 +32,7 @@ class Backoff:
         at_least: seconds that the other side asked to wait.
         """
         # 2**30 windows of any base are past every ceiling; larger powers would overflow.
-        window = min(self.base * 2 ** min(failures - 1, 30), self.ceiling)
+        window: timedelta = min(self.base * 2 ** min(failures - 1, 30), self.ceiling)
         # Not for secrecy: spreading retries needs no cryptographic randomness.
         chosen = window * random.random()  # noqa: S311
         return max(chosen, timedelta(seconds=at_least)) if at_least is not None else chosen
