@@ -25,6 +25,4 @@ def init(folder: Annotated[Path, Parameter(help="The folder; made if there is no
     (folder / "gitignore").rename(folder / ".gitignore")
     for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
         print(f"made  {path}")
-    print(
-        "\nNext: `hookline up`, then change flows/hello.py, its trigger in prefect.yaml, and `hookline deploy`."
-    )
+    print("\nNext: `hookline up`. Then change flows/hello.py or its trigger in prefect.yaml: `hookline deploy`.")

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from hookline.cli.client import Gateway
 from hookline.cli.output import Json, print_json
-from hookline.cli.trace import await_final, collect, is_final, print_tree, tree
+from hookline.cli.trace import follow, is_final, print_tree, tree
 from hookline.errors import HooklineError
 from hookline.settings import load_settings
 
@@ -43,8 +43,8 @@ def send(
         if not wait:
             print_json(accepted) if json else print(accepted["id"])
             return 0
-        document = await_final(gateway, accepted["id"], timedelta(seconds=timeout))
-        documents = collect(document, lambda effect: gateway.get(f"/events/{effect}"))
+        documents = follow(gateway, accepted["id"], timedelta(seconds=timeout))
+    document = documents[accepted["id"]]
     if json:
         print_json(document)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
@@ -31,8 +32,7 @@ def trace(
     Example: hookline trace 01975a0e-5f6c-7d1e-9c57-2f4f3b8f0a11 --wait 30
     """
     with Gateway(load_settings()) as gateway:
-        document = await_final(gateway, id, timedelta(seconds=wait))
-        documents = collect(document, lambda effect: gateway.get(f"/events/{effect}"))
+        documents = follow(gateway, id, timedelta(seconds=wait))
     if json:
         print_json({"events": list(documents.values())})
     else:
@@ -42,6 +42,21 @@ def trace(
 def print_tree(root: Tree) -> None:
     """Print a trace; on a narrow terminal its lines wrap within their branch."""
     console().print(root, soft_wrap=False)
+
+
+def follow(gateway: Gateway, event_id: str, patience: timedelta) -> dict[str, Document]:
+    """Return the documents of an event and of all that followed from it, by id.
+
+    Parameters
+    ----------
+    patience: how long to wait for the runs to finish, all events together.
+    """
+    deadline = time.monotonic() + patience.total_seconds()
+
+    def fetch(wanted: str) -> Document:
+        return await_final(gateway, wanted, timedelta(seconds=deadline - time.monotonic()))
+
+    return collect(fetch(event_id), fetch)
 
 
 def await_final(gateway: Gateway, event_id: str, wait: timedelta) -> Document:

@@ -22,7 +22,7 @@ from hookline.cli.examples import event_curl, github_curl, prepare_sample
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
 from hookline.cli.services import Plan
-from hookline.cli.trace import await_final, collect, print_tree, tree
+from hookline.cli.trace import follow, print_tree, tree
 from hookline.errors import HooklineError
 from hookline.settings import Settings, load_settings
 from hookline.sources import load_sources
@@ -158,8 +158,7 @@ async def _sample(plan: Plan, progress: Progress, out: Console) -> tuple[dict[st
     def send() -> Tree:
         with Gateway(plan.settings) as gateway:
             event_id = gateway.post("/events", event)["id"]
-            document = await_final(gateway, event_id, SAMPLE_PATIENCE)
-            return tree(event_id, collect(document, lambda effect: gateway.get(f"/events/{effect}")))
+            return tree(event_id, follow(gateway, event_id, SAMPLE_PATIENCE))
 
     with progress.step("Sample event") as step:
         step.detail = event["type"]
