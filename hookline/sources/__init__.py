@@ -4,6 +4,7 @@ from hookline.knock import Handshake, Headers, Knock, Reply
 from hookline.sources.entry import Rate
 from hookline.sources.load import Sources, load_sources
 from hookline.sources.recipe import Recipe, builtin, recipe_names
+from hookline.sources.sign import sign
 from hookline.sources.source import Source
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "builtin",
     "load_sources",
     "recipe_names",
+    "sign",
 ]

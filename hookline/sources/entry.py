@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hookline.sources.recipe import Duration, TemplateText
+from hookline.sources.recipe import Duration, TemplateText, TypeTexts, read_several
 
 MAX_BODY_LIMIT_BYTES = 25 * 1024 * 1024
 
@@ -55,17 +55,13 @@ def _aware(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _several(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 def _address(value: str) -> str:
     if not re.match(r"https?://[^\s/]+", value):
         raise ValueError("is no http address; write it as https://hooks.example.com/webhooks/name")
     return value
 
 
-References = Annotated[tuple[str, ...], BeforeValidator(_several)]
+References = Annotated[tuple[str, ...], BeforeValidator(read_several)]
 
 
 class Dedup(BaseModel):
@@ -92,7 +88,7 @@ class Entry(BaseModel):
     secrets: References = ()
     tokens: References = ()
     verify_tokens: References = ()
-    type: TemplateText | None = None
+    type: TypeTexts = ()
     subject: TemplateText | None = None
     time: TemplateText | None = None
     source_id: TemplateText | None = None

@@ -34,6 +34,7 @@ class HandshakeAnswer:
         self._method = rule.match.method
         self._equals = [(compile_place(place), value) for place, value in rule.match.equals.items()]
         self._present = [compile_place(place) for place in rule.match.present]
+        self._absent = [compile_place(place) for place in rule.match.absent]
         self._token_place = compile_place(rule.match.verify_token) if rule.match.verify_token else None
         self._tokens = verify_tokens
         self._visit = compile_place(rule.visit) if rule.visit else None
@@ -55,6 +56,8 @@ class HandshakeAnswer:
         if any(find(visit) != value for find, value in self._equals):
             return None
         if any(find(visit) in (None, "") for find in self._present):
+            return None
+        if any(find(visit) is not None for find in self._absent):
             return None
         if self._token_place is not None:
             self._check_token(as_text(self._token_place(visit)) or "")

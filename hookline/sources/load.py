@@ -98,7 +98,8 @@ class _Loader:
         tokens = self._found(name, "tokens", entry.tokens)
         verify_tokens = self._found(name, "verify_tokens", entry.verify_tokens)
         self._check_complete(name, entry, recipe)
-        type_rule = TypeRule(_template(entry.type or recipe.type), name)
+        self._check_mapping(name, entry, recipe)
+        type_rule = TypeRule(entry.type or recipe.type, name)
         if type_rule.prefix.startswith(RESERVED_PREFIXES):
             raise self._fault(name, "type", f"types that begin with {type_rule.prefix} are reserved")
         verifiers, unusable = make_verifiers(
@@ -204,6 +205,11 @@ class _Loader:
             raise self._fault(name, "secrets", "is required; write [${NAME}] or [file:/run/secrets/name]")
         if not entry.tokens:
             raise self._fault(name, "tokens", "is required, as this provider signs nothing; write [${NAME}]")
+
+    def _check_mapping(self, name: str, entry: Entry, recipe: Recipe) -> None:
+        for key in ("type", "subject", "time", "source_id"):
+            if getattr(entry, key) and recipe.cloudevents and not recipe.type:
+                raise self._fault(name, key, "has no place here: a CloudEvent brings its own")
 
     def _schema(self, name: str, kind: str, schema: str | bool | dict[str, Any]) -> Schema:
         try:

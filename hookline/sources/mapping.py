@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from os.path import commonprefix
 from typing import Any
 
 from hookline.sources.template import Template
@@ -22,32 +24,40 @@ class TypeRule:
 
     Parameters
     ----------
-    template: such as `github.{header.X-GitHub-Event}`.
-    source: the source's name, the prefix of types where the template begins with none.
+    texts: templates such as `github.{header.X-GitHub-Event}`; the first that has all its places is taken.
+        `{source}` in them is the source's name.
+    source: the source's name, the prefix of types where the templates begin with none.
     """
 
-    def __init__(self, template: Template | None, source: str) -> None:
-        lead = template.lead if template else ""
-        self._template = template
+    def __init__(self, texts: Sequence[str], source: str) -> None:
+        self._templates = [Template(text.replace("{source}", source)) for text in texts]
+        lead = commonprefix([template.lead for template in self._templates])
+        shared = lead[: lead.rfind(".") + 1]
         #: What the types of the source begin with.
-        self.prefix = lead[: lead.rindex(".") + 1] if "." in lead else f"{source}."
+        self.prefix = shared or f"{source}."
         self._unknown = f"{self.prefix}unknown"
         word = self.prefix[:-1]
         self._repeated = (f"{self.prefix}{word}:", f"{self.prefix}{word}.")
-        #: The template leaves the whole type to the sender.
-        self.open = template is not None and "." not in lead
+        #: The templates leave the whole type to the sender.
+        self.open = not shared
 
     def __call__(self, visit: Visit) -> str:
         """Return the type; the part that the sender gives is kept within what a type may hold."""
-        text = self._template.render(visit) if self._template else None
-        if text is None or len(text) > 200 or text == self.prefix:
-            return self._unknown
+        for template in self._templates:
+            text = template.render(visit)
+            if text is not None and len(text) <= 200 and text != self.prefix:
+                return self._tidy(text)
+        return self._unknown
+
+    def of_cloudevent(self, kind: str) -> str:
+        """Return the type of a CloudEvent that came through the source."""
+        return kind if self.open or kind.startswith(self.prefix) else f"{self.prefix}{kind}"
+
+    def _tidy(self, text: str) -> str:
         if text.startswith(self._repeated):
             # `jira.jira:issue_created` says it twice.
             text = self.prefix + text[len(self._repeated[0]) :]
-        if _PLAIN.fullmatch(text) is None:
-            text = _UNFIT.sub("_", text)
-        return text
+        return text if _PLAIN.fullmatch(text) else _UNFIT.sub("_", text)
 
 
 def read_text(template: Template | None, visit: Visit) -> str | None:

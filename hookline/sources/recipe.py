@@ -28,8 +28,18 @@ def read_duration(value: object) -> object:
     return value
 
 
+def read_several(value: object) -> object:
+    """Read a single text as a sequence of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 def _check_template(text: str) -> str:
     Template(text)
+    return text
+
+
+def _check_type(text: str) -> str:
+    Template(text.replace("{source}", "source"))
     return text
 
 
@@ -45,6 +55,7 @@ def _check_place(text: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
 TemplateText = Annotated[str, AfterValidator(_check_template)]
+TypeTexts = Annotated[tuple[Annotated[str, AfterValidator(_check_type)], ...], BeforeValidator(read_several)]
 SignedText = Annotated[str, AfterValidator(_check_signed)]
 Place = Annotated[str, AfterValidator(_check_place)]
 
@@ -102,28 +113,21 @@ class Signature(_Model):
     Parameters
     ----------
     header: the header, or several of which each may hold one.
-    place: where it is if not in a header, such as `data.signature.signature`.
+    place: where it is if it is in no header, such as `data.signature.signature`.
     split: what separates several parts of the header, such as `,`.
     prefix: what the part that holds the signature begins with, such as `sha256=` or `v1=`.
     encoding: how its bytes are written.
     """
 
-    header: tuple[str, ...] = ()
+    header: Annotated[tuple[str, ...], BeforeValidator(read_several)] = ()
     place: Place | None = None
     split: str = ""
     prefix: str = ""
     encoding: Literal["hex", "base64"] = "hex"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_header(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("header"), str):
-            return {**value, "header": (value["header"],)}
-        return value
-
     @model_validator(mode="after")
     def _somewhere(self) -> Signature:
-        if bool(self.header) == (self.place is not None):
+        if not self.header and self.place is None:
             raise ValueError("name the signature's `header`, or its `place` in the body")
         return self
 
@@ -186,12 +190,14 @@ class Match(_Model):
     method: the HTTP method.
     equals: places and the values they must have.
     present: places that must have a value.
+    absent: places that must have none.
     verify_token: the place whose value must be one of the source's `verify_tokens`.
     """
 
-    method: Literal["GET", "POST", "OPTIONS", "HEAD"] = "POST"
+    method: Literal["GET", "POST", "OPTIONS"] = "POST"
     equals: dict[Place, Any] = {}
     present: tuple[Place, ...] = ()
+    absent: tuple[Place, ...] = ()
     verify_token: Place | None = None
 
 
@@ -256,12 +262,12 @@ class Recipe(_Model):
     docs: address of the provider's documentation.
     schemes: the ways to sign; a secret belongs to the first scheme whose key prefix it has.
     id: the sender's id of the delivery.
-    type: the event's type.
+    type: the event's type; of several the first that has all its places.
     subject: what the event is about.
     time: when it happened.
     each: the body is an array and every element an event.
     form_payload: a form's field `payload` holds the event as JSON.
-    cloudevents: the body is a CloudEvent in any mode.
+    cloudevents: a CloudEvent in any mode is read as one; without `type`, nothing else is.
     handshakes: requests that set the webhook up.
     acknowledge: the answer to an event.
     signs_url: the signature covers the address, so the source's `url` should be set.
@@ -272,7 +278,7 @@ class Recipe(_Model):
     docs: str = ""
     schemes: tuple[Scheme, ...] = Field(min_length=1)
     id: TemplateText | None = None
-    type: TemplateText | None = None
+    type: TypeTexts = ()
     subject: TemplateText | None = None
     time: TemplateText | None = None
     each: bool = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
+from hookline import attributes
+from hookline.cloudevents import is_cloudevent, parse_cloudevents
 from hookline.errors import Refusal
 from hookline.event import Draft
 from hookline.json_text import array_slices
@@ -118,7 +120,9 @@ class Source:
         Refusal: 4xx, or 503 where a secret is not set; says why.
         """
         self._admit(knock)
-        visit = Visit(knock, self.name, self._address(knock), self.recipe.form_payload, self.signed_id)
+        visit = Visit(knock, self._address(knock), self.recipe.form_payload, self.signed_id)
+        if self.rate is not None:
+            visit.rate = str(int(self.rate.limit * 60 / self.rate.per.total_seconds()) or 1)
         for handshake in self.handshakes:
             if not handshake.signed and (answer := handshake.answer(visit)):
                 return answer
@@ -224,6 +228,8 @@ class Source:
             ) from wrong
 
     def _drafts(self, visit: Visit, verdict: str) -> list[Draft]:
+        if self.recipe.cloudevents and (not self.recipe.type or is_cloudevent(visit.knock.headers)):
+            return self._cloudevents(visit.knock, verdict)
         headers = visit.knock.headers.kept(self.dropped)
         if self.recipe.each and isinstance(visit.data, list):
             slices = array_slices(visit.knock.body)
@@ -233,14 +239,30 @@ class Source:
             ]
         return [self._draft(visit, visit.knock.body, headers, verdict)]
 
+    def _cloudevents(self, knock: Knock, verdict: str) -> list[Draft]:
+        headers = knock.headers.kept(self.dropped)
+        drafts = []
+        for draft in parse_cloudevents(knock, door=f"webhooks/{self.name}", strict=False):
+            kind = self._own_type(self.type_rule.of_cloudevent(draft.type))
+            self._hold_to_schema(kind, draft.data)
+            drafts.append(
+                replace(
+                    draft,
+                    type=kind,
+                    source=self.name,
+                    headers=headers,
+                    verdict=verdict,
+                    by_reference=self.by_reference,
+                )
+            )
+        return drafts
+
     def _draft(self, visit: Visit, body: bytes, headers: tuple[tuple[str, str], ...], verdict: str) -> Draft:
         kind = self.type_rule(visit)
-        if self.type_rule.open and kind.startswith(self.foreign):
-            raise Refusal(403, "foreign-type", f"Events of type {kind} belong to another source.")
-        data: Any = visit.data
-        schema = self.schemas.get(kind) if self.schemas else None
-        if schema is not None:
-            schema.check(data, kind)
+        if self.type_rule.open:
+            kind = self._own_type(kind)
+        if self.schemas:
+            self._hold_to_schema(kind, visit.data)
         knock = visit.knock
         return Draft(
             door=f"webhooks/{self.name}",
@@ -249,7 +271,7 @@ class Source:
             source_id=read_id(self.source_id, visit),
             subject=read_text(self.subject, visit),
             time=read_time(self.time, visit) if self.time is not None else None,
-            data=data,
+            data=visit.data,
             body=body,
             body_format=visit.format,
             content_type=knock.headers.content_type,
@@ -258,4 +280,16 @@ class Source:
             remote=knock.remote,
             dedup_window=self.dedup_window,
             by_reference=self.by_reference,
+            traceparent=attributes.read_traceparent(knock.headers.get("traceparent")),
         )
+
+    def _own_type(self, kind: str) -> str:
+        """Return a type that the sender chose, unless it belongs to another source."""
+        if kind.startswith(self.foreign):
+            raise Refusal(403, "foreign-type", f"Events of type {kind[:80]} belong to another source.")
+        return kind
+
+    def _hold_to_schema(self, kind: str, data: Any) -> None:
+        schema = self.schemas.get(kind)
+        if schema is not None:
+            schema.check(data, kind)

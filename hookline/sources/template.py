@@ -1,7 +1,7 @@
 """Templates over a request: compiled once, rendered many times. Pure.
 
 A template is text with places in braces: `{header.X-Event}`, `{query.name}`, `{data.order.id}`,
-`{data./json/pointer}`, `{method}`, `{path}`, `{url}`, `{source}`. `{a|b|'word'}` takes the first that is
+`{data./json/pointer}`, `{method}`, `{path}`, `{url}`, `{rate}`. `{a|b|'word'}` takes the first that is
 there. Two braces stand for one.
 """
 
@@ -21,7 +21,7 @@ class Visit(Protocol):
     """What a template may look at while one request is handled."""
 
     knock: Knock
-    source: str
+    rate: str
 
     @property
     def data(self) -> Any:
@@ -115,7 +115,8 @@ class Template:
 class SignedTemplate:
     """A compiled template of what a signature covers; it renders bytes, the body unchanged.
 
-    Beside a template's places it knows `{body}`, `{ts}` (the timestamp as written) and `{id}`.
+    Beside a template's places it knows `{body}`, `{escaped_body}` (all that is not ASCII as `\\uXXXX`),
+    `{ts}` (the timestamp as written) and `{id}`.
 
     Raises
     ------
@@ -235,13 +236,26 @@ _SIMPLE: dict[str, Finder] = {
     "method": lambda visit: visit.knock.method,
     "path": lambda visit: visit.knock.path,
     "url": lambda visit: visit.url,
-    "source": lambda visit: visit.source,
+    "rate": lambda visit: visit.rate,
 }
 _SIGNED: dict[str, Finder] = {
     "body": lambda visit: visit.knock.body,
+    "escaped_body": lambda visit: escape_unicode(visit.knock.body),
     "ts": lambda visit: visit.timestamp,
     "id": lambda visit: visit.delivery,
 }
+
+
+def escape_unicode(body: bytes) -> bytes | None:
+    r"""Return a JSON text with all that is not ASCII as `\uXXXX`, the form in which Meta signs it."""
+    if body.isascii():
+        return body
+    try:
+        units = body.decode().encode("utf-16-be")
+    except UnicodeDecodeError:
+        return None
+    codes = (units[at] << 8 | units[at + 1] for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes).encode()
 
 
 def _steps(path: str) -> tuple[str, ...]:

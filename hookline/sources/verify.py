@@ -87,12 +87,11 @@ class SignatureReader:
         ------
         Refusal: 401, there is none, or too many.
         """
-        if self._place is not None:
+        get = visit.knock.headers.raw_value
+        values = [value for name in self._headers if (value := get(name)) is not None]
+        if not values and self._place is not None:
             text = as_text(self._place(visit))
             values = [] if text is None else [text.encode("utf-8", "replace")]
-        else:
-            get = visit.knock.headers.raw_value
-            values = [value for name in self._headers if (value := get(name)) is not None]
         if self._split:
             values = [part.strip() for value in values for part in value.split(self._split)]
         prefix = self._prefix
@@ -286,8 +285,9 @@ class TokenVerifier:
     def __init__(self, scheme: Scheme, secrets: Sequence[Secret]) -> None:
         basic = scheme.algorithm is Algorithm.BASIC
         rule = scheme.signature
-        self._header = b"authorization" if basic or rule is None else rule.header[0].lower().encode()
-        self._prefix = b"basic " if basic or rule is None else rule.prefix.lower().encode()
+        self._header = rule.header[0].lower().encode() if rule and rule.header else b"authorization"
+        self._prefix = rule.prefix.lower().encode() if rule and not basic else b"basic "
+        self._place = compile_place(rule.place) if rule and rule.place else None
         keys = [make_key(secret, scheme.key) for secret in secrets]
         if basic:
             for secret in secrets:
@@ -300,12 +300,7 @@ class TokenVerifier:
 
     def verify(self, visit: Visit) -> str | None:
         """As in `Verifier`."""
-        given = visit.knock.headers.raw_value(self._header)
-        # The word before a token, such as `Bearer`, is written in any case.
-        if given is None or given[: len(self._prefix)].lower() != self._prefix:
-            detail = f"The request has no token; it is expected in {self._header.decode()}."
-            raise Refusal(401, "no-signature", detail, headers=self._challenge)
-        given = given[len(self._prefix) :].strip()
+        given = self._given(visit)
         for number, key in enumerate(self._keys):
             if hmac.compare_digest(key, given):
                 return self._verdicts[number]
@@ -314,6 +309,17 @@ class TokenVerifier:
     def prove(self, text: str) -> str | None:
         """A token signs nothing."""
         return None
+
+    def _given(self, visit: Visit) -> bytes:
+        value = visit.knock.headers.raw_value(self._header)
+        # The word before a token, such as `Bearer`, is written in any case.
+        if value is not None and value[: len(self._prefix)].lower() == self._prefix:
+            return value[len(self._prefix) :].strip()
+        text = as_text(self._place(visit)) if self._place else None
+        if text is None:
+            detail = f"The request has no token; it is expected in {self._header.decode()}."
+            raise Refusal(401, "no-signature", detail, headers=self._challenge)
+        return text.encode("utf-8", "replace")
 
 
 def verdicts(algorithm: Algorithm, count: int) -> list[str]:

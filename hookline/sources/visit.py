@@ -30,22 +30,22 @@ class Visit:
     Parameters
     ----------
     knock: the request.
-    source: the source's name.
     url: the address that the sender signed.
     form_payload: a form's field `payload` is the body's JSON.
     id: finds the sender's id, which some signatures cover.
     """
 
     __slots__ = (
-        "_data", "_form_payload", "_format", "_id", "knock", "prover", "reader", "source", "timestamp", "url",
+        "_data", "_form_payload", "_format", "_id", "knock", "prover", "rate", "reader", "timestamp", "url",
     )  # fmt: skip
 
     def __init__(
-        self, knock: Knock, source: str, url: str, form_payload: bool = False, id: Template | None = None
+        self, knock: Knock, url: str, form_payload: bool = False, id: Template | None = None
     ) -> None:
         self.knock = knock
-        self.source = source
         self.url = url
+        #: The source's rate, in requests a minute, as the CloudEvents handshake says it.
+        self.rate = "*"
         self.timestamp: str | None = None
         self.reader: PairReader | None = None
         self.prover: Prover | None = None
@@ -80,7 +80,7 @@ class Visit:
 
     def element(self, data: Any) -> Visit:
         """Return a visit that looks at one element of the body."""
-        part = Visit(self.knock, self.source, self.url, id=self._id)
+        part = Visit(self.knock, self.url, id=self._id)
         part.timestamp, part.reader, part.prover = self.timestamp, self.reader, self.prover
         part._format, part._data = BodyFormat.JSON, data
         return part
