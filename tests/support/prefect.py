@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import httpx
@@ -19,7 +20,12 @@ class PrefectHttp:
         self._client = httpx.Client(base_url=api_url, timeout=30)
 
     def post(self, path: str, body: Any) -> Any:
-        answer = self._client.post(path, json=body)
+        for wait_seconds in (0.1, 0.2, 0.5, 1, 2, 0):
+            answer = self._client.post(path, json=body)
+            if answer.status_code != 503:
+                break
+            # Its SQLite was locked; the server gives no sign of when it no longer is.
+            threading.Event().wait(wait_seconds)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.content else None
 
