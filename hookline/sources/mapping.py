@@ -31,7 +31,7 @@ class TypeRule:
 
     def __init__(self, texts: Sequence[str], source: str) -> None:
         self._templates = [Template(text.replace("{source}", source)) for text in texts]
-        lead = commonprefix([template.lead for template in self._templates])
+        lead = commonprefix([template.lead for template in self._templates])  # noqa: RUF071 # characters, no paths
         shared = lead[: lead.rfind(".") + 1]
         #: What the types of the source begin with.
         self.prefix = shared or f"{source}."

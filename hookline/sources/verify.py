@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -248,9 +248,9 @@ class PublicKeyVerifier(_Signed):
 def _load_ed25519(secret: Secret, rule: Key) -> Callable[[bytes, bytes], bool]:
     try:
         key = Ed25519PublicKey.from_public_bytes(make_key(secret, rule))
-    except ValueError as wrong:
-        if isinstance(wrong, UnusableSecret):
-            raise
+    except UnusableSecret:
+        raise
+    except ValueError:
         raise UnusableSecret(f"{secret.origin} is no ed25519 public key of 32 bytes") from None
     return lambda signature, message: _holds(key.verify, signature, message)
 
@@ -261,9 +261,9 @@ def _load_p256(secret: Secret, rule: Key) -> Callable[[bytes, bytes], bool]:
             key = load_pem_public_key(secret.text.encode())
         else:
             key = load_der_public_key(make_key(secret, rule))
-    except ValueError as wrong:
-        if isinstance(wrong, UnusableSecret):
-            raise
+    except UnusableSecret:
+        raise
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UnusableSecret(f"{secret.origin} is no public key") from None
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise UnusableSecret(f"{secret.origin} is no P-256 public key")
