@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hookline.body import read_form
+from hookline.errors import Refusal
 from hookline.event import BodyFormat
 from hookline.json_text import load_json
 from hookline.knock import Knock
@@ -13,9 +14,6 @@ from hookline.knock import Knock
 def parse_body(knock: Knock, form_payload: bool = False) -> tuple[BodyFormat, Any]:
     """Return how the data lies in the body, and the data.
 
-    A verified body that is not the JSON its content type says is kept as text rather than refused: the
-    provider would send the same bytes again, and lose them at last.
-
     Parameters
     ----------
     knock: the request.
@@ -23,7 +21,7 @@ def parse_body(knock: Knock, form_payload: bool = False) -> tuple[BodyFormat, An
 
     Raises
     ------
-    Refusal: 400, JSON nested too deep.
+    Refusal: 400, not the JSON that its content type says, or JSON nested too deep.
     """
     body = knock.body
     if not body:
@@ -31,11 +29,13 @@ def parse_body(knock: Knock, form_payload: bool = False) -> tuple[BodyFormat, An
     kind = (knock.headers.raw_value(b"content-type") or b"").split(b";", 1)[0].strip().lower()
     if kind == b"application/x-www-form-urlencoded":
         return _form(body, form_payload)
-    if kind in _JSON or kind.endswith(b"+json") or body[:1] in (b"{", b"["):
+    declared = kind in _JSON or kind.endswith(b"+json")
+    if declared or body[:1] in (b"{", b"["):
         try:
             return BodyFormat.JSON, load_json(body)
         except ValueError:
-            pass
+            if declared:
+                raise Refusal(400, "not-json", "The body is not the JSON that Content-Type says.") from None
     return _text(body)
 
 
