@@ -25,4 +25,6 @@ def init(folder: Annotated[Path, Parameter(help="The folder; made if there is no
     (folder / "gitignore").rename(folder / ".gitignore")
     for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
         print(f"made  {path}")
-    print("\nNext: `hookline up`. Then change flows/hello.py or its trigger in prefect.yaml: `hookline deploy`.")
+    print(
+        "\nNext: `hookline up`. After a change of prefect.yaml or of a flow's parameters: `hookline deploy`."
+    )
