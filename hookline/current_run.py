@@ -72,7 +72,7 @@ def current_run() -> Run | None:
         return None
     return Run(
         cause=Cause(
-            event=next((event for outer in _outwards(flow) for event in _events(outer)), None),
+            event=next((event for outer in _outwards(flow) if (event := _event(outer))), None),
             flow_run=str(flow.flow_run.id) if flow is not None else _text(task.task_run.flow_run_id),
             task_run=str(task.task_run.id) if task is not None else None,
         ),
@@ -89,10 +89,11 @@ def _outwards(flow: Any) -> Iterator[Any]:
         flow = getattr(getattr(flow, "_token", None), "old_value", None)
 
 
-def _events(flow: Any) -> Iterator[str]:
-    for tag in flow.flow_run.tags or ():
-        if tag.startswith(EVENT_TAG):
-            yield tag.removeprefix(EVENT_TAG)
+def _event(flow: Any) -> str | None:
+    # A run may stand for several events, merged into the last one. Prefect keeps tags in no order, but
+    # tracking ids sort by time, so the last one can be told.
+    events = [tag.removeprefix(EVENT_TAG) for tag in flow.flow_run.tags or () if tag.startswith(EVENT_TAG)]
+    return max(events, default=None)
 
 
 def _traces(flow: Any) -> Iterator[str]:
