@@ -34,6 +34,7 @@ _FUNCTIONS = frozenset({
     "contains", "startsWith", "endsWith", "matches", "getDate", "getFullYear", "getMonth", "getDayOfMonth",
     "getDayOfYear", "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds",
 })  # fmt: skip
+_UNDEFINED = re.compile(r"Undefined variable or function: '(\w+)'")
 _BOUND_BY_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 
 
@@ -206,8 +207,12 @@ def _syntax_fault(wrong: ValueError) -> str:
 
 
 def _fault(wrong: Exception) -> str:
+    text = str(wrong)
+    if found := _UNDEFINED.match(text):
+        # All names were checked when the trigger was deployed, so it is the value that does not fit.
+        return f"{found[1]}() takes no value of that type"
     # The library explains at length; its first sentence says what happened.
-    return _shorten(str(wrong).partition(". ")[0].partition("\n")[0] or type(wrong).__name__)
+    return _shorten(text.partition(". ")[0].partition("\n")[0] or type(wrong).__name__)
 
 
 def _shorten(text: str) -> str:

@@ -37,16 +37,17 @@ class TriggerSet:
     triggers: the triggers, in the order in which matches are returned.
     """
 
-    __slots__ = ("_by_literal", "_by_prefix", "_prefix_lengths", "triggers", "version")
+    __slots__ = ("_by_id", "_by_literal", "_by_prefix", "_prefix_lengths", "triggers", "version")
 
     def __init__(self, version: int, triggers: Iterable[Trigger]) -> None:
         self.version = version
         self.triggers = tuple(triggers)
+        self._by_id = {trigger.id: trigger for trigger in self.triggers}
         self._by_literal: dict[str, list[int]] = {}
         self._by_prefix: dict[str, list[int]] = {}
         for position, trigger in enumerate(self.triggers):
             if trigger.enabled:
-                for pattern in trigger.expect:
+                for pattern in dict.fromkeys(trigger.expect):
                     if pattern.endswith("*"):
                         self._by_prefix.setdefault(pattern[:-1], []).append(position)
                     else:
@@ -61,7 +62,7 @@ class TriggerSet:
 
     def get(self, trigger_id: str) -> Trigger | None:
         """Return the trigger with that id, or None."""
-        return next((trigger for trigger in self.triggers if trigger.id == trigger_id), None)
+        return self._by_id.get(trigger_id)
 
     def match(self, event: Event) -> list[Match]:
         """Return one match for each enabled trigger that expects the event's type, filtered ones included."""

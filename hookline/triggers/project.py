@@ -124,6 +124,7 @@ def _read_deployment(
     triggers = entry.get("triggers") or []
     if not isinstance(triggers, list) or not all(isinstance(trigger, dict) for trigger in triggers):
         raise DeployError(f"{lines.at(index)}: deployment {shown}: `triggers` is not a list of mappings")
+    work_pool = entry.get("work_pool")
     kept: list[Trigger] = []
     left: list[LeftTrigger] = []
     stays: list[Mapping[str, Any]] = []
@@ -144,7 +145,7 @@ def _read_deployment(
     return Deployment(
         name=name,
         entrypoint=_text(entry.get("entrypoint"), environment),
-        work_pool=_text((entry.get("work_pool") or {}).get("name"), environment),
+        work_pool=_text(work_pool.get("name") if isinstance(work_pool, dict) else None, environment),
         parameters=entry.get("parameters") or {},
         schedules=_schedules(entry),
         kept=tuple(kept),

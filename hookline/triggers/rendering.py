@@ -6,11 +6,15 @@ Apart from `hookline.triggers`, because it imports Prefect, which matching must 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import jinja2
 from jinja2.meta import find_undeclared_variables
+from jinja2.nodes import EvalContext
 from prefect.server.events.jinja_filters import all_filters
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.server.utilities.user_templates import (
@@ -28,18 +32,39 @@ from prefect.utilities.schema_tools.hydration import (
 from pydantic import ValidationError
 
 from hookline.errors import RenderError
-from hookline.event import Event
+from hookline.event import Event, rfc3339
 from hookline.triggers.shape import prefect_resource
 from hookline.triggers.trigger import Trigger
 
+_AS_JSON = "hookline_json"
+
+
+@jinja2.pass_eval_context
+def _as_json(context: EvalContext, value: Any) -> Any:
+    match value:
+        # Prefect's `tojson` takes neither, and `{{ event.id }}` and `{{ event.occurred }}` should just work.
+        case UUID():
+            value = str(value)
+        case datetime():
+            value = rfc3339(value)
+        case jinja2.Undefined():
+            raise jinja2.UndefinedError(f"the event has no {value._undefined_name!r}")
+        case _:
+            pass
+    return context.environment.filters["tojson"](context, value)
+
+
 # As Prefect does before it renders the parameters of an automation.
-register_user_template_filters(all_filters)
+register_user_template_filters({**all_filters, _AS_JSON: _as_json})
+# It logs a traceback for each template that fails; the dead letter's reason says the same, and a sender
+# must not be able to flood the log.
+logging.getLogger("prefect.server.utilities.user_templates").setLevel(logging.ERROR)
 
 # Only for looking at templates at deploy time: rendering goes through Prefect's own environment.
 _templates = UserTemplateEnvironment(
     undefined=jinja2.ChainableUndefined, extensions=["jinja2_humanize_extension.HumanizeExtension"]
 )
-_templates.filters.update(all_filters)
+_templates.filters.update({**all_filters, _AS_JSON: _as_json})
 
 
 def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
@@ -131,7 +156,7 @@ def _explicit(template: str) -> dict[str, Any]:
     if not (text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1):
         return {"__prefect_kind": "jinja", "template": template}
     # One expression and nothing else keeps its type: it goes through JSON.
-    expression = f"{{{{ {text[2:-2].strip()} | tojson }}}}"
+    expression = f"{{{{ {text[2:-2].strip()} | {_AS_JSON} }}}}"
     return {"__prefect_kind": "json", "value": {"__prefect_kind": "jinja", "template": expression}}
 
 

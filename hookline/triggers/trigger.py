@@ -127,10 +127,10 @@ class Trigger:
                 values[name] = tuple(values[name])
         if "schedule_after" in values:
             values["schedule_after"] = parse_duration(values["schedule_after"])
-        for name, kind in _POLICIES.items():
-            if name in values:
-                values[name] = kind(**_read_policy(values[name]))
         try:
+            for name, kind in _POLICIES.items():
+                if name in values:
+                    values[name] = kind(**_read_policy(values[name]))
             return cls(**values)
         except TypeError as wrong:
             raise ValueError(f"not a trigger: {wrong}") from None

@@ -1,0 +1,272 @@
+"""`hookline deploy` on a real Prefect server: what it makes there, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from hookline.deploying import DeployReport, deploy, plan_deploy
+from hookline.errors import DeployError, TriggerError
+from hookline.inbox.inbox import Inbox
+from hookline.prefect_api import PrefectApi
+from hookline.triggers import Trigger
+from tests.support.servers import PrefectServer
+
+FLOWS = """\
+    import hookline
+    from prefect import flow
+
+    print("a module may print while it is imported")
+
+    @flow(name="record-order")
+    def record(event: hookline.Event | None = None): ...
+
+    @flow
+    def sum_up(day: str = "today"): ...
+
+    @flow
+    def needs(order: str): ...
+    """
+
+PROJECT = """\
+    name: shop
+    deployments:
+      - name: on-order
+        entrypoint: orders.py:record
+        work_pool: {name: POOL}
+        triggers:
+          - type: event
+            name: placed
+            expect: [order.placed]
+            where: data.total > 100.0
+            concurrency: {key: subject, limit: 1}
+          - type: event
+            name: failed
+            expect: [prefect.flow-run.Failed]
+            match_related: {prefect.resource.id: prefect.flow.none}
+      - name: nightly
+        entrypoint: orders.py:sum_up
+        work_pool: {name: POOL}
+        schedules:
+          - {cron: "0 3 * * *", timezone: Europe/Berlin}
+        triggers:
+          - {type: event, name: asked, expect: ["summary.*"], parameters: {day: "{{ event.payload.day }}"}}
+    """
+
+
+class Shop:
+    """A project in a folder of its own, a server to deploy it to, and an inbox."""
+
+    def __init__(self, folder: Path, server: PrefectServer, inbox: Inbox, prefect: PrefectApi) -> None:
+        self.folder = folder
+        self.server = server
+        self.inbox = inbox
+        self.prefect = prefect
+        self.pool = f"pool-{uuid.uuid4().hex[:8]}"
+        self.lines: list[str] = []
+        self.write(PROJECT)
+        (folder / "orders.py").write_text(textwrap.dedent(FLOWS))
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "prefect.yaml"
+
+    def write(self, project: str) -> None:
+        self.path.write_text(textwrap.dedent(project).replace("POOL", self.pool))
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        }
+
+    async def deploy(self, **options: Any) -> DeployReport:
+        return await deploy(
+            self.path,
+            self.inbox,
+            self.prefect,
+            progress=self.lines.append,
+            environment=self.server.env,
+            **options,
+        )
+
+    def stock_deploy(self) -> str:
+        """Run `prefect deploy --all` as anybody would."""
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=self.folder, env=self.server.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    async def automations(self, lane: str) -> set[str]:
+        """Return the names of the automations that a deployment owns."""
+        deployment = await self.prefect.deployment(lane)
+        async with httpx.AsyncClient(base_url=self.server.api_url) as client:
+            found = await client.get(f"/automations/related-to/prefect.deployment.{deployment.id}")
+        return {automation["name"] for automation in found.raise_for_status().json()}
+
+    async def kept(self) -> tuple[int, dict[str, dict[str, Any]]]:
+        version, documents = await self.inbox.trigger_set()
+        return version, {f"{d['flow']}/{d['deployment']}/{d['name']}": d for d in documents}
+
+
+def trigger(flow: str, deployment: str, name: str) -> Trigger:
+    return Trigger(flow=flow, deployment=deployment, name=name, expect=("a",))
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, prefect_server: PrefectServer) -> AsyncIterator[Shop]:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
+        async with Inbox.open(f"sqlite:///{tmp_path / 'inbox.db'}") as inbox, PrefectApi.open() as prefect:
+            shop = Shop(folder, prefect_server, inbox, prefect)
+            await prefect.create_pool(shop.pool, "process")
+            yield shop
+
+
+async def until(condition: Callable[[], Awaitable[Any]], timeout_seconds: float = 30) -> Any:
+    """Return what `condition` gives once that is true; Prefect gives no signal that could be waited for."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (value := await condition()):
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.05)
+    return value
+
+
+async def test_deploy_gives_each_trigger_to_who_keeps_it(shop: Shop) -> None:
+    """Prefect gets the deployments and its own triggers, the inbox the rest.
+
+    Triggers that the file no longer has go, and the user's tree is left as it was.
+    """
+    await shop.inbox.save_trigger_set([trigger("record-order", "on-order", "was-there-before")])
+    before = shop.files()
+    report = await shop.deploy()
+
+    assert report.deployments == ("record-order/on-order", "sum-up/nightly")
+    assert [trigger.id for trigger in report.kept] == [
+        "record-order/on-order/placed",
+        "sum-up/nightly/asked",
+    ]
+    assert [(left.name, "prefect.*" in left.reason) for left in report.left] == [("failed", True)]
+    assert (report.version, report.changed, report.warnings) == (2, True, ())
+
+    version, kept = await shop.kept()
+    assert (version, set(kept)) == (2, {trigger.id for trigger in report.kept})
+    placed = kept["record-order/on-order/placed"]
+    assert placed["passes_event"] is True
+    assert placed["concurrency"] == {"key": "subject", "limit": 1}
+    assert "passes_event" not in kept["sum-up/nightly/asked"]
+
+    assert await shop.automations("record-order/on-order") == {"failed"}
+    assert await shop.automations("sum-up/nightly") == set()
+    assert (await shop.prefect.deployment("sum-up/nightly")).work_pool == shop.pool
+    assert shop.files() == before
+    assert "Deployed record-order/on-order" in shop.lines
+
+    # The same triggers again are the same version.
+    assert await shop.inbox.save_trigger_set(report.kept) == 2
+
+
+async def test_a_project_moves_from_stock_deploy_to_hookline_and_starts_nothing_twice(shop: Shop) -> None:
+    """Stock `prefect deploy --all` takes the same file; what it made does not fire on Hookline's mirrors.
+
+    After `hookline deploy` its automations for kept triggers are gone.
+    """
+    shop.stock_deploy()
+    assert await shop.automations("record-order/on-order") == {"placed", "failed"}
+
+    deployment = await shop.prefect.deployment("record-order/on-order")
+    mirror, plain = "hookline.order.placed", "order.placed"
+    resource = {"prefect.resource.id": "hookline.source.shop"}
+    async with httpx.AsyncClient(base_url=shop.server.api_url) as client:
+
+        async def runs() -> list[dict[str, Any]]:
+            wanted = {"deployments": {"id": {"any_": [deployment.id]}}}
+            found = await client.post("/flow_runs/filter", json=wanted)
+            return list(found.raise_for_status().json())
+
+        def event(name: str) -> dict[str, Any]:
+            occurred = "2026-11-24T03:00:00Z"
+            return {"event": name, "occurred": occurred, "resource": resource, "id": str(uuid.uuid4())}
+
+        # In this order: were the mirror to start a run, it would be there before the plain event's.
+        sent = await client.post("/events", json=[event(mirror), event(mirror), event(plain)])
+        sent.raise_for_status()
+        assert len(await until(runs)) == 1
+
+    await shop.deploy()
+    assert await shop.automations("record-order/on-order") == {"failed"}
+    # And a deployment all of whose triggers are kept.
+    assert await shop.automations("sum-up/nightly") == set()
+
+
+async def test_chosen_deployments_leave_the_others_in_force(shop: Shop) -> None:
+    """`hookline deploy NAME` replaces the triggers of that deployment, and those alone."""
+    await shop.inbox.save_trigger_set(
+        [trigger("record-order", "on-order", "placed"), trigger("sum-up", "nightly", "was-there-before")]
+    )
+    report = await shop.deploy(only=["nightly"])
+    assert report.deployments == ("sum-up/nightly",)
+    version, kept = await shop.kept()
+    assert (version, set(kept)) == (2, {"record-order/on-order/placed", "sum-up/nightly/asked"})
+
+
+async def test_a_missing_pool_is_told_before_anything_is_made(shop: Shop) -> None:
+    """With the command that makes it."""
+    shop.pool = "nowhere"
+    shop.write(PROJECT)
+    with pytest.raises(DeployError, match="prefect work-pool create nowhere"):
+        await shop.deploy()
+    assert await shop.kept() == (0, {})
+
+
+async def test_what_prefect_refuses_is_shown(shop: Shop) -> None:
+    """Its own words, and the inbox stays as it was."""
+    shop.write(PROJECT.replace('"0 3 * * *"', '"no cron"'))
+    with pytest.raises(DeployError, match=r"(?s)`prefect deploy` failed:.*cron"):
+        await shop.deploy()
+    assert await shop.kept() == (0, {})
+
+
+REFUSED: list[tuple[str, str, type[Exception], str]] = [
+    ("name: nightly", "name: on-order", DeployError, "2 deployments named 'on-order'"),
+    ("orders.py:sum_up", "orders.py:gone", DeployError, "'gone' not found"),
+    ("orders.py:sum_up", "broken.py:sum_up", DeployError, "broken.py:sum_up cannot be imported: SyntaxError"),
+    (
+        "orders.py:sum_up",
+        "orders.py:needs",
+        DeployError,
+        "leaves the required parameter 'order' of flow needs",
+    ),
+    ("entrypoint: orders.py:sum_up", "tags: []", DeployError, "nightly has no `entrypoint`"),
+    ("threshold: 1", "threshold: 2", TriggerError, "trigger placed: it has `where`"),
+]
+
+
+@pytest.mark.parametrize(("written", "instead", "error", "why"), REFUSED, ids=[why for *_, why in REFUSED])
+async def test_mistakes_are_found_without_a_server(
+    tmp_path: Path, written: str, instead: str, error: type[Exception], why: str
+) -> None:
+    """Planning asks no server, so that `hookline up` can do it while one starts."""
+    project = PROJECT.replace("where: data", "threshold: 1\n            where: data")
+    path = tmp_path / "prefect.yaml"
+    path.write_text(textwrap.dedent(project.replace(written, instead)))
+    (tmp_path / "orders.py").write_text(textwrap.dedent(FLOWS))
+    (tmp_path / "broken.py").write_text("def (:\n")
+    with pytest.raises(error) as refused:
+        await plan_deploy(path)
+    assert why in str(refused.value)
