@@ -342,6 +342,15 @@ def test_the_same_file_gives_the_same_triggers(tmp_path: Path) -> None:
         ),
         (
             """\
+            deployments:
+              - name: d
+                triggers:
+                  - {type: event, name: t, expect: [a], parameters: {x: 99999999999999999999999}}
+            """,
+            "it holds a value that JSON cannot hold",
+        ),
+        (
+            """\
             x: &late
               - {type: event, name: t, expect: [a], where: "1 +"}
             deployments:
