@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import hookline.lineage.schema  # noqa: F401 (adds the tables of lineage to the metadata)
 from hookline.inbox.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
