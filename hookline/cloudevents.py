@@ -19,7 +19,7 @@ from hookline.body import envelope_data, read_form
 from hookline.errors import Refusal
 from hookline.event import BodyFormat, Draft, Event, rfc3339
 from hookline.json_text import array_slices, check_depth, check_utf8, load_json_body
-from hookline.knock import CREDENTIALS, Headers, Knock
+from hookline.knock import CREDENTIALS, Headers, Knock, Reply
 from hookline.native import parse_native
 
 STRUCTURED = "application/cloudevents+json"
@@ -101,6 +101,28 @@ def parse_cloudevents(knock: Knock, *, door: str, strict: bool = True) -> list[D
         _structured(knock, each, text, headers, door, strict, f"/{number}")
         for number, (each, text) in enumerate(zip(document, array_slices(knock.body), strict=True))
     ]
+
+
+def grant(headers: Headers, rate: int | None = None) -> Reply | None:
+    """Answer the handshake of CloudEvents' webhooks: who asks by OPTIONS may send.
+
+    Parameters
+    ----------
+    headers: of the OPTIONS request.
+    rate: requests a minute that are allowed; None for no limit.
+
+    Returns
+    -------
+    None where the request is not that handshake.
+    """
+    origin = headers.get("webhook-request-origin")
+    if not origin or not origin.isascii() or not origin.isprintable():
+        return None
+    allowed = "*" if rate is None else str(max(rate, 1))
+    return Reply(
+        200,
+        (("Allow", "POST"), ("WebHook-Allowed-Origin", origin), ("WebHook-Allowed-Rate", allowed)),
+    )
 
 
 def structured(event: Event, extensions: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Sources(Mapping[str, Source]):
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = dict(sources)
+        self._prefixes = tuple(source.prefix for source in self._sources.values())
 
     def __getitem__(self, name: str) -> Source:
         """Return the source of that name."""
@@ -57,7 +58,9 @@ class Sources(Mapping[str, Source]):
 
     def owner(self, type: str) -> Source | None:
         """Return the source that a type's prefix belongs to: nobody else may send such events."""
-        return next((each for each in self._sources.values() if type.startswith(each.prefix)), None)
+        if not type.startswith(self._prefixes):
+            return None
+        return next(each for each in self._sources.values() if type.startswith(each.prefix))
 
 
 def load_sources(path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_guarded) -> Sources:
@@ -247,6 +250,8 @@ class _StrictLoader(yaml.SafeLoader):
 def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            continue
         if key_node.value in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key `{key_node.value}` is there twice", key_node.start_mark

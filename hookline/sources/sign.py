@@ -86,7 +86,7 @@ def _scheme_and_secret(source: Source) -> tuple[Scheme | None, str]:
     if source.missing:
         raise SourcesError(f"Source `{source.name}` cannot be signed for: set {' or '.join(source.missing)}.")
     raise SourcesError(
-        f"Source `{source.name}` cannot be signed for: only {source.recipe.title or 'its sender'} has the key."
+        f"Source `{source.name}` is not ours to sign for: only {source.recipe.title or 'its sender'} has a key."
     )
 
 
