@@ -13,6 +13,7 @@ import orjson
 
 from hookline.errors import EvaluationError, TriggerError
 from hookline.event import Event, rfc3339
+from hookline.triggers.cost import exceeds, largest_size
 from hookline.triggers.trigger import Delay
 
 #: What an expression may name. `event` is the whole event as an object.
@@ -98,6 +99,12 @@ class Scope:
         ------
         EvaluationError: a field is missing, types do not fit, or the like; says what.
         """
+        limit = largest_size(source)
+        if limit is not None and exceeds(self._event.data, limit):
+            raise EvaluationError(
+                f"the event has more than {limit} elements, too many for an expression that goes over the"
+                " event again for each of them"
+            )
         try:
             program = _compile(source)
             return program.execute(self._context(program))

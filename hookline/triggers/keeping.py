@@ -48,13 +48,20 @@ def keep(raw: Mapping[str, Any], deployment: str) -> Trigger | str:
     """
     reason = _why_left(raw)
     if reason is not None:
-        if ours := [key for key in OUR_KEYS if key in raw]:
+        if ours := _our_keys(raw):
             raise TriggerError(
                 f"it has `{ours[0]}`, so only Hookline could keep it, but {reason}. Take `{ours[0]}` out,"
                 " or change what stands in the way (docs/triggers.md, What Hookline keeps)."
             )
         return reason
     return _read(raw, deployment)
+
+
+def _our_keys(raw: Mapping[str, Any]) -> list[str]:
+    """Return our keys in a trigger, those of the triggers it is composed of included."""
+    parts = raw.get("triggers")
+    inner = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return [key for key in OUR_KEYS if key in raw] + [key for part in inner for key in _our_keys(part)]
 
 
 def _why_left(raw: Mapping[str, Any]) -> str | None:

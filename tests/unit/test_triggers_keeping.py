@@ -117,6 +117,13 @@ def test_one_with_our_keys_that_cannot_be_kept_is_an_error(
     assert f"`{next(iter(ours))}`" in str(refused.value)
 
 
+def test_our_keys_inside_a_composed_trigger_are_an_error_too() -> None:
+    """They would be ignored there just as well."""
+    inner = {"type": "event", "expect": ["order.placed"], "where": "data.total > 1"}
+    with pytest.raises(TriggerError, match="it has `where`"):
+        keep({"type": "sequence", "name": "t", "triggers": [inner]}, "d")
+
+
 @pytest.mark.parametrize("pattern", ["prefer.coffee", "prefect", "hook*", "p.*", "order.placed", "order.*"])
 def test_names_near_the_reserved_ones_are_free(pattern: str) -> None:
     """Reserved are `prefect.` and `hookline.`; a `*` must not take them in."""
