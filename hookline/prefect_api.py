@@ -1,4 +1,4 @@
-"""The only module that is a client of the Prefect server.
+"""The only module that is a client of the Prefect server; its event stream is in `prefect_events`.
 
 It goes through Prefect's own client, so that Prefect's settings (address, auth string, API key, custom
 headers, CSRF, TLS) mean what they mean to Prefect. Retrying is left to the callers, who know what waits.
@@ -15,9 +15,6 @@ from urllib.parse import quote
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
-from prefect.events.schemas.events import ReceivedEvent
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
     PREFECT_API_URL,
@@ -28,6 +25,8 @@ from prefect.settings import (
 
 from hookline.errors import PrefectRefused, PrefectUnavailable, SettingsError
 from hookline.event import now, rfc3339
+from hookline.feed import Feed, PrefectEvent
+from hookline.prefect_events import stored, subscription
 
 #: Statuses after which the same request may succeed later; so may any 5xx.
 _TRY_AGAIN = (408, 425, 429)
@@ -117,6 +116,7 @@ class PrefectApi:
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
+        self._feed = Feed(subscription)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -283,22 +283,65 @@ class PrefectApi:
         await self._call("POST", "/events", list(events))
 
     async def notices(self) -> AsyncIterator[RunNotice]:
-        """Yield news of flow runs and of the tasks that start in them, until the connection breaks."""
-        wanted = EventFilter(event=EventNameFilter(prefix=["prefect.flow-run.", "prefect.task-run.Running"]))
-        async with get_events_subscriber(filter=wanted, reconnection_attempts=0) as subscriber:
-            async for event in subscriber:
-                if (notice := _notice(cast(ReceivedEvent, event))) is not None:
-                    yield notice
+        """Yield news of flow runs and of the tasks that start in them, until the connection breaks.
+
+        Raises
+        ------
+        StreamLost: it broke.
+        """
+        async for event in self._feed.listen():
+            if (notice := _notice(event)) is not None:
+                yield notice
+
+    def events(self) -> AsyncIterator[PrefectEvent]:
+        """Yield what happens to runs and assets, and what others emit, until the connection breaks.
+
+        Raises
+        ------
+        StreamLost: it broke.
+        """
+        return self._feed.listen()
+
+    async def count_events(self, since: datetime, until: datetime) -> int:
+        """Return how many of the events that `events` yields Prefect has stored, some seconds behind."""
+        page = await self._call("POST", "/events/filter", {**stored(since, until), "limit": 0})
+        return int(page["total"])
+
+    async def past_events(self, since: datetime, until: datetime) -> AsyncIterator[list[PrefectEvent]]:
+        """Yield the stored ones of the events that `events` yields, oldest first, page by page."""
+        page = await self._call("POST", "/events/filter", stored(since, until))
+        while True:
+            yield [PrefectEvent.from_json(document) for document in page["events"]]
+            _, _, token = (page.get("next_page") or "").partition("page-token=")
+            if not token:
+                return
+            page = await self._call("GET", f"/events/filter/next?page-token={quote(token, safe='=')}")
+
+    async def rows(self, path: str, body: dict[str, Any], *, pages: int) -> list[dict[str, Any]]:
+        """Return rows of a filter as Prefect's API gives them, at most so many pages.
+
+        Parameters
+        ----------
+        path: such as `/task_runs/filter`.
+        body: the filter.
+        """
+        return await self._filter(path, body, pages=pages)
+
+    async def count(self, path: str, body: dict[str, Any]) -> int:
+        """Return a count of Prefect's API, such as that of `/task_runs/count`."""
+        return int(await self._call("POST", path, body))
 
     # ----------------------------------------------------------------------------------------------
 
-    async def _filter(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return all rows of a filter, page by page."""
+    async def _filter(
+        self, path: str, body: dict[str, Any], *, pages: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return all rows of a filter, page by page, or those of the first pages."""
         rows: list[dict[str, Any]] = []
         while True:
             page = await self._call("POST", path, {**body, "limit": PAGE, "offset": len(rows)})
             rows += page
-            if len(page) < PAGE:
+            if len(page) < PAGE or (pages is not None and len(rows) >= pages * PAGE):
                 return rows
 
     async def _call(self, method: Literal["GET", "POST"], path: str, body: Any = None) -> Any:
@@ -388,22 +431,16 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _notice(event: ReceivedEvent) -> RunNotice | None:
-    kind, _, resource_id = event.resource.id.removeprefix("prefect.").partition(".")
-    # A plain datetime: Prefect's is a subclass whose arithmetic gives other types.
-    occurred = datetime.fromisoformat(event.occurred.isoformat())
+def _notice(event: PrefectEvent) -> RunNotice | None:
+    kind, _, resource_id = event.resource_id.removeprefix("prefect.").partition(".")
     state = event.payload.get("validated_state") or {}
     state_type = state.get("type") if isinstance(state, dict) else None
     if kind == "flow-run" and state_type:
-        deployment = _related(event, "deployment")
-        return RunNotice(resource_id, state_type, occurred, deployment_id=deployment)
-    if kind == "task-run" and (flow_run := _related(event, "flow-run")):
-        return RunNotice(flow_run, "RUNNING", occurred, task_run_id=resource_id)
+        return RunNotice(resource_id, state_type, event.occurred, deployment_id=_related(event, "deployment"))
+    if event.name == "prefect.task-run.Running" and (flow_run := _related(event, "flow-run")):
+        return RunNotice(flow_run, "RUNNING", event.occurred, task_run_id=resource_id)
     return None
 
 
-def _related(event: ReceivedEvent, role: str) -> str | None:
-    for related in event.related:
-        if related.role == role:
-            return str(related.id).rpartition(".")[2]
-    return None
+def _related(event: PrefectEvent, role: str) -> str | None:
+    return next((related.rpartition(".")[2] for related in event.related_ids(role)), None)
