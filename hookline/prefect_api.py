@@ -30,6 +30,8 @@ from hookline.prefect_events import stored, subscription
 
 #: Statuses after which the same request may succeed later; so may any 5xx.
 _TRY_AGAIN = (408, 425, 429)
+#: Statuses after which Prefect's client sleeps.
+_CLIENT_SLEEPS = (408, 429, 502, 503)
 #: Runs in these states occupy a place of their pool.
 _OUTSTANDING = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 #: Prefect gives at most this many rows of a filter at once.
@@ -130,7 +132,11 @@ class PrefectApi:
         require_address()
         # One try a call: Prefect's client would otherwise wait up to a minute inside a call.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            async with get_client(httpx_settings={"timeout": httpx.Timeout(20, connect=5)}) as client:
+            settings = {
+                "timeout": httpx.Timeout(20, connect=5),
+                "event_hooks": {"response": [_fail_at_once]},
+            }
+            async with get_client(httpx_settings=settings) as client:
                 yield cls(client)
 
     @property
@@ -375,6 +381,13 @@ def require_address() -> str:
             " or use `hookline up`, which starts a server."
         )
     return str(address)
+
+
+async def _fail_at_once(response: httpx.Response) -> None:
+    """Raise on an answer after which Prefect's client would sleep for two seconds, even when it has no try left."""
+    if response.status_code in _CLIENT_SLEEPS:
+        await response.aread()
+        raise _failure(response)
 
 
 def _failure(response: httpx.Response) -> PrefectUnavailable | PrefectRefused:
