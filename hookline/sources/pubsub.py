@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import jwt
@@ -47,7 +46,8 @@ class PubSubVerifier:
         Refusal: 401 where there is no token, 503 where Google cannot be reached.
         """
         key_id = self._key_id(self._token(visit))
-        age = time.monotonic() - self._fetched_at
+        now = visit.knock.received.timestamp()
+        age = now - self._fetched_at
         if (key_id in self._keys and age < self._kept_seconds) or age < _PAUSE_SECONDS:
             return
         try:
@@ -61,7 +61,7 @@ class PubSubVerifier:
                 503, "no-keys", "Google's keys cannot be fetched just now.", headers={"Retry-After": "10"}
             ) from wrong
         self._keys = keys
-        self._fetched_at = time.monotonic()
+        self._fetched_at = now
         self._kept_seconds = (
             max(fetched.max_age_seconds, _PAUSE_SECONDS) if fetched.max_age_seconds else _KEPT_SECONDS
         )

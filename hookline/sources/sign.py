@@ -85,9 +85,7 @@ def _scheme_and_secret(source: Source) -> tuple[Scheme | None, str]:
         return None, ""
     if source.missing:
         raise SourcesError(f"Source `{source.name}` cannot be signed for: set {' or '.join(source.missing)}.")
-    raise SourcesError(
-        f"Source `{source.name}` is not ours to sign for: only {source.recipe.title or 'its sender'} has a key."
-    )
+    raise SourcesError(f"Source `{source.name}` cannot be signed for: its sender alone has the key.")
 
 
 def _name_event(headers: dict[str, str], recipe: Recipe, kind: str, delivery: str) -> None:

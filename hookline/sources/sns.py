@@ -7,7 +7,7 @@ import binascii
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -93,9 +93,10 @@ class SnsVerifier:
 
     def _message(self, visit: Visit) -> dict[str, str]:
         data = visit.data
-        if not isinstance(data, dict) or data.get("Type") not in _FIELDS:
+        kind = data.get("Type") if isinstance(data, dict) else None
+        if not isinstance(kind, str) or kind not in _FIELDS:
             raise Refusal(401, "no-signature", "The body is no SNS message.")
-        needed = [name for name in _FIELDS[data["Type"]] if name != "Subject"]
+        needed = [name for name in _FIELDS[kind] if name != "Subject"]
         for name in (*needed, "Signature", "SignatureVersion", "SigningCertURL"):
             if not isinstance(data.get(name), str):
                 raise Refusal(401, "no-signature", f"The SNS message has no {name}.")
@@ -109,7 +110,7 @@ class SnsVerifier:
             raise Refusal(401, "unknown-topic", "The topic is not in the source's `topics`.")
         if "SubscribeURL" in needed and not from_aws(data["SubscribeURL"]):
             raise Refusal(401, "bad-signature", "SubscribeURL does not lead to AWS.")
-        return data
+        return cast(dict[str, str], data)
 
 
 def from_aws(url: str) -> bool:
