@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.servers import PrefectServer, running_prefect
 
+pytest_plugins = ["tests.support.postgres"]
+
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
