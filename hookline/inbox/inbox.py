@@ -289,6 +289,16 @@ class Inbox:
         """Return the 32 random bytes that all gateways of this inbox share under a name."""
         return await self._writer.execute(lambda c: keeping.shared_secret(c, name))
 
+    # Other tables of this database -----------------------------------------------------------------
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run a store's work inside the next transaction of the one writer; return once it is on the disk."""
+        return await self._writer.execute(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run a store's reading in a thread, at one moment of the database."""
+        return await self._read(work)
+
     @property
     def is_shared(self) -> bool:
         """Return whether other gateways may work on this inbox at the same time."""
