@@ -193,21 +193,6 @@ def task_run_row(row: Mapping[str, Any]) -> TaskRun | None:
     )
 
 
-def artifact_row(row: Mapping[str, Any]) -> Artifact | None:
-    """Return an artifact as Prefect's API gives it; None for our own, and for one outside of a flow run."""
-    created = _moment(row.get("created"))
-    if not row.get("flow_run_id") or created is None or str(row.get("key")).startswith(OWN_ARTIFACT):
-        return None
-    return Artifact(
-        id=row["id"],
-        key=row.get("key"),
-        type=row.get("type"),
-        flow_run_id=row["flow_run_id"],
-        task_run_id=row.get("task_run_id"),
-        created=created,
-    )
-
-
 # -----------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from hookline.inbox import counting
 from hookline.inbox.records import to_micros
 from hookline.lineage.records import FlowRun
-from hookline.lineage.rows import chunks
+from hookline.lineage.rows import chunks, insert_new
 from hookline.lineage.schema import exports
 
 #: Events that wait to be sent; beyond, the oldest are given up and counted.
@@ -42,7 +42,7 @@ def queue_exports(connection: Connection, steps: Sequence[tuple[str, str]], at: 
     if not steps:
         return
     moment = to_micros(at)
-    _insert_new(
+    insert_new(
         connection,
         exports,
         [

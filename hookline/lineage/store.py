@@ -42,11 +42,11 @@ class Applied:
 
     Parameters
     ----------
-    new: flow runs that were not known, and whose cause only Prefect can tell.
+    new: flow runs that were not known before.
     finished: flow runs that have ended and were not asked for since.
     """
 
-    new: set[str] = field(default_factory=set)
+    new: list[FlowRun] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
 
 
@@ -95,7 +95,7 @@ def _apply_flow_runs(connection: Connection, seen: Sequence[FlowRun], at: dateti
         if run.is_final and not run.settled:
             applied.finished.add(run.id)
         elif run.id not in rows and run.auto_scheduled is None:
-            applied.new.add(run.id)
+            applied.new.append(run)
     return applied
 
 
