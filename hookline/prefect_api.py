@@ -384,7 +384,7 @@ def require_address() -> str:
 
 
 async def _fail_at_once(response: httpx.Response) -> None:
-    """Raise on an answer after which Prefect's client would sleep for two seconds, even when it has no try left."""
+    """Raise on an answer after which Prefect's client would sleep for two seconds, tries left or not."""
     if response.status_code in _CLIENT_SLEEPS:
         await response.aread()
         raise _failure(response)
