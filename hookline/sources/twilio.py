@@ -64,8 +64,8 @@ class TwilioVerifier:
 
 def addresses(url: str) -> list[str]:
     """Return the address as Twilio may have signed it: as it is, with the port, and without."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return [url]
