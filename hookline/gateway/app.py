@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.errors import HooklineError, Refusal
-from hookline.gateway import events, health
+from hookline.gateway import events, health, lineage
 from hookline.gateway.doors import Doors
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
@@ -25,12 +25,13 @@ _FAULT = Refusal(500, "internal-error", "The gateway met a fault of its own; its
 
 Answer = Callable[[House, Exchange], Awaitable[Reply]]
 
-#: Method and path of everything but the doors; `{name}` is one part of the path.
+#: Method and path of everything but the doors; `{name}` is one part of the path, `{name*}` all the rest.
 ROUTES: tuple[tuple[str, str, Answer], ...] = (
     ("GET", "/events", events.search_events),
     ("GET", "/events/{id}", events.read_event),
     ("GET", "/events/{id}/body", events.read_body_of_event),
     ("GET", "/rejections", events.read_rejections),
+    ("GET", "/lineage/{kind}/{id*}", lineage.read_lineage),
     ("GET", "/healthz", health.healthz),
     ("GET", "/readyz", health.readyz),
 )
@@ -40,8 +41,12 @@ class _Route:
     """A compiled path with the answers to its methods."""
 
     def __init__(self, path: str) -> None:
-        self.pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+        self.pattern = re.compile(re.sub(r"\{(\w+)(\*?)\}", _group, path), re.DOTALL)
         self.answers: dict[str, Answer] = {}
+
+
+def _group(part: re.Match[str]) -> str:
+    return f"(?P<{part[1]}>{'.+' if part[2] else '[^/]+'})"
 
 
 def create_app(house: House) -> ASGIApp:

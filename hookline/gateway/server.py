@@ -21,6 +21,8 @@ from hookline.gateway.app import create_app
 from hookline.gateway.house import House
 from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Dispatch, Inbox
+from hookline.lineage.admitting import admit
+from hookline.lineage.recorder import Recorder
 from hookline.mirror import mirror_for_ever
 from hookline.prefect_api import PrefectApi, RunInfo, require_address
 from hookline.settings import Settings
@@ -103,6 +105,13 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
             on_started=started,
         )
         follower = Follower(inbox, prefect, changes=changes, on_finished=dispatcher.run_finished)
+        recorder = Recorder(
+            inbox,
+            prefect,
+            admit=lambda event: admit(inbox, event, offer=dispatcher.offer),
+            export=False,
+            retention=settings.retention,
+        )
         house = House(
             settings=settings,
             inbox=inbox,
@@ -123,6 +132,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
                 mirror_for_ever(inbox, prefect),
                 link_for_ever(links, prefect, settings.gateway_url),
                 house.rejections.write_for_ever(),
+                recorder.run(),
             )
         ]
         try:
