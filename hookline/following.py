@@ -106,12 +106,12 @@ class Follower:
             await asyncio.sleep(backoff.delay(failures).total_seconds())
 
     def _take(self, notice: RunNotice) -> None:
-        if notice.state in TERMINAL_STATES and notice.task_run_id is None:
-            self._on_finished(notice.deployment_id)
         if notice.flow_run_id in self._known:
             self._news.append(notice)
             self._something_new.set()
             return
+        if _is_end(notice):
+            self._on_finished(notice.deployment_id)
         self._early.setdefault(notice.flow_run_id, (time.monotonic(), []))[1].append(notice)
 
     async def _write_for_ever(self) -> None:
@@ -121,6 +121,10 @@ class Follower:
             news, self._news = self._news, []
             try:
                 await self._write([_seen(notice) for notice in news])
+                # Only now: what waited for the run's end is released by that being written.
+                for notice in news:
+                    if _is_end(notice):
+                        self._on_finished(notice.deployment_id)
             except InboxError as failed:
                 log.error("news of runs: %s", failed)
                 self._news[:0] = news
@@ -185,6 +189,10 @@ class Follower:
         limit = moment - EARLY_NEWS_SECONDS
         for run_id in [run_id for run_id, (since, _) in self._early.items() if since < limit]:
             del self._early[run_id]
+
+
+def _is_end(notice: RunNotice) -> bool:
+    return notice.state in TERMINAL_STATES and notice.task_run_id is None
 
 
 def _seen(notice: RunNotice) -> RunSeen:
