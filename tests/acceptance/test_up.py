@@ -189,7 +189,7 @@ def test_events_sent_while_prefect_is_down_run_when_it_is_back(system: Up, push:
 def test_commands_find_the_running_system(system: Up) -> None:
     """`events ls`, `send --wait` and `trace` need no settings beyond those of `up`."""
     listed = json.loads(system.run("events", "ls", "--type", "github.*", "--json").stdout)["events"]
-    assert len(listed) == 7
+    assert len(listed) == 7, listed
     sent = system.run("send", "nothing.waits.for.this", "--data", '{"a": 1}', "--wait", "--json")
     assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, "ignored")
     assert "COMPLETED" in system.run("trace", listed[0]["id"]).stdout
