@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
 from datetime import datetime
 from urllib.parse import parse_qsl
@@ -130,7 +131,7 @@ def _message(
         delivery = headers.get(places[0].split("|")[0].removeprefix("header."), "") if places else ""
     known = {
         "body": body,
-        "escaped_body": body,  # what we send ourselves is ASCII
+        "escaped_body": _escaped(body) if "{escaped_body}" in scheme.sign else b"",
         "ts": stamp.encode(),
         "id": delivery.encode(),
         "url": url.encode(),
@@ -147,6 +148,14 @@ def _message(
         else:
             raise SourcesError(f"The signature covers `{part}`, which lies in the body.")
     return message
+
+
+def _escaped(body: bytes) -> bytes:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise SourcesError("The body is no UTF-8, which this provider's signature needs.") from None
+    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text).encode()
 
 
 def _key(scheme: Scheme, text: str) -> bytes:
