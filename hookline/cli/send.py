@@ -11,8 +11,9 @@ import orjson
 from cyclopts import Parameter
 
 from hookline.cli.client import Gateway
+from hookline.cli.lineage import is_final
 from hookline.cli.output import Json, print_json
-from hookline.cli.trace import follow, is_final, print_tree, tree
+from hookline.cli.trace import await_final, print_trees
 from hookline.errors import HooklineError
 from hookline.settings import load_settings
 
@@ -43,13 +44,13 @@ def send(
         if not wait:
             print_json(accepted) if json else print(accepted["id"])
             return 0
-        documents = follow(gateway, accepted["id"], timedelta(seconds=timeout))
-    document = documents[accepted["id"]]
+        graph = await_final(gateway, accepted["id"], timedelta(seconds=timeout), direction="down")
+        document = gateway.get(f"/events/{accepted['id']}")
     if json:
         print_json(document)
     else:
-        print_tree(tree(document["id"], documents))
-    return 0 if is_final(document) and went_well(document) else 1
+        print_trees(graph)
+    return 0 if is_final(graph) and went_well(document) else 1
 
 
 def read_data(given: str | None) -> Any:

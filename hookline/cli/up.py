@@ -15,14 +15,14 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.tree import Tree
 
-from hookline.cli import services
+from hookline.cli import lineage, services
 from hookline.cli.client import Gateway, GatewayError
 from hookline.cli.data_folder import development_secrets, forget_running, locked, write_running
 from hookline.cli.examples import event_curl, github_curl, prepare_sample
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
 from hookline.cli.services import Plan
-from hookline.cli.trace import follow, print_tree, tree
+from hookline.cli.trace import await_final, print_tree
 from hookline.errors import HooklineError
 from hookline.settings import Settings, load_settings
 from hookline.sources import load_sources
@@ -40,7 +40,7 @@ def up(
     ] = None,
     no_sample: Annotated[bool, Parameter(help="Do not send the sample event.", negative="")] = False,
 ) -> int:
-    """Start everything and stay up until Ctrl-C: a Prefect server, the gateway and a warm worker.
+    """Start a Prefect server, the gateway and a warm worker, and stay up until Ctrl-C.
 
     Deploys the project, sends its sample event and shows the trace. With --server it uses that Prefect
     server, changes no work pool there and sends no sample.
@@ -158,7 +158,7 @@ async def _sample(plan: Plan, progress: Progress, out: Console) -> tuple[dict[st
     def send() -> Tree:
         with Gateway(plan.settings) as gateway:
             event_id = gateway.post("/events", event)["id"]
-            return tree(event_id, follow(gateway, event_id, SAMPLE_PATIENCE))
+            return lineage.draw(await_final(gateway, event_id, SAMPLE_PATIENCE))[0]
 
     with progress.step("Sample event") as step:
         step.detail = event["type"]

@@ -1,6 +1,6 @@
 """Lineage: from the event that caused it to the last asset it touched."""
 
-from hookline.lineage.documents import graph_document, mermaid
+from hookline.lineage.documents import graph_document
 from hookline.lineage.graph import build_graph
 from hookline.lineage.nodes import Direction, Edge, Graph, Kind, Link, Node
 
@@ -13,5 +13,4 @@ __all__ = [
     "Node",
     "build_graph",
     "graph_document",
-    "mermaid",
 ]
