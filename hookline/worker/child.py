@@ -1,41 +1,45 @@
-"""A child of the zygote: waits for one flow run, runs it through Prefect's own engine, and exits."""
+"""A child of the zygote: waits for one flow run, runs it in its main thread, and leaves."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import resource
 import signal
 import sys
 import threading
 import traceback
-from typing import Any, NoReturn
-from uuid import UUID
+from typing import NoReturn
 
-from hookline.worker.frames import Frame, FrameSocket
+from hookline.worker.engine import Engine
+from hookline.worker.frames import Frame
 from hookline.worker.lifeline import die_with_parent
+from hookline.worker.line import Line
 
 
-def live(worker: FrameSocket) -> NoReturn:
+def live(line: Line, engine: Engine) -> NoReturn:
     """Wait for the frame with the flow run, run it and leave with its exit code."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    frame = worker.receive()
-    if frame is None:
+    job = line.receive()
+    if job is None:
         os._exit(0)
     code = 1
     try:
-        code = _exit_code_of(frame, worker)
+        code = _run(line, engine, job)
     finally:
         os._exit(code)
 
 
-def _exit_code_of(frame: Frame, worker: FrameSocket) -> int:
+def _run(line: Line, engine: Engine, job: Frame) -> int:
     """Run and finish as an interpreter of its own would: threads joined, exit functions called."""
     code = 0
     try:
-        _enter_environment(frame)
-        threading.Thread(target=_listen, args=(worker,), name="hookline-worker", daemon=True).start()
-        run(UUID(frame["flow_run_id"]))
+        _enter_environment(job)
+        if job["type"] == "hooks":
+            engine.call_hooks(line, job)
+        else:
+            engine.run(line, job)
     except SystemExit as leaving:
         code = _code_of(leaving)
     except BaseException:
@@ -57,18 +61,23 @@ def _code_of(leaving: SystemExit) -> int:
     return 1
 
 
-def _enter_environment(frame: Frame) -> None:
+def _enter_environment(job: Frame) -> None:
+    env = job["env"]
     changed = {
         name
-        for name in {*os.environ, *frame["env"]}
+        for name in {*os.environ, *env}
         if name.startswith("PREFECT_")
         and not name.startswith("PREFECT__")
-        and os.environ.get(name) != frame["env"].get(name)
+        and os.environ.get(name) != env.get(name)
     }
     os.environ.clear()
-    os.environ.update(frame["env"])
-    if frame["cwd"] is not None:
-        os.chdir(frame["cwd"])
+    os.environ.update(env)
+    if job["memory_limit_mb"] is not None:
+        _limit_memory(job["memory_limit_mb"])
+    if not job["stream_output"]:
+        _silence()
+    if job["cwd"] is not None:
+        os.chdir(job["cwd"])
     if changed:
         from prefect.context import refresh_global_settings_context
         from prefect.logging.configuration import setup_logging
@@ -77,42 +86,14 @@ def _enter_environment(frame: Frame) -> None:
         setup_logging(incremental=False)
 
 
-def _listen(worker: FrameSocket) -> None:
-    """Obey the worker while the flow runs; without a worker there is no run."""
-    while (frame := worker.receive()) is not None:
-        if frame["type"] == "intend":
-            _intend(frame["intent"], worker)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _limit_memory(megabytes: int) -> None:
+    """Let allocations beyond the limit fail with a MemoryError; on Linux, where the limit counts them."""
+    limit = megabytes * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _intend(intent: Any, worker: FrameSocket) -> None:
-    from prefect._internal import control_listener
-    from prefect.utilities.engine import commit_control_intent_and_ack
-
-    committed = commit_control_intent_and_ack(
-        commit_intent=lambda: control_listener._set_intent(intent),
-        clear_intent=control_listener.clear_intent,
-        send_ack=lambda: worker.send({"type": "intent", "committed": True}),
-    )
-    if not committed:
-        worker.send({"type": "intent", "committed": False})
-
-
-def run(flow_run_id: UUID) -> None:
-    """Run one flow run in this process as `python -m prefect.engine` does."""
-    from prefect._internal.metrics import RunMetrics
-    from prefect.engine import _drive_run_flow_result, handle_engine_signals
-    from prefect.flow_engine import load_flow, load_flow_run, run_flow
-    from prefect.logging.loggers import flow_run_logger
-
-    with handle_engine_signals(flow_run_id):
-        flow_run = load_flow_run(flow_run_id)
-        logger = flow_run_logger(flow_run)
-        try:
-            flow = load_flow(flow_run)
-        except Exception:
-            logger.error("Unexpected exception encountered when trying to load flow", exc_info=True)
-            raise
-        with RunMetrics(flow_run, flow):
-            result = run_flow(flow, flow_run=flow_run, error_logger=logger.logger)
-            _drive_run_flow_result(flow, result)
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)

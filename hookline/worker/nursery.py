@@ -1,11 +1,11 @@
-"""The worker's side of its zygote and children: children are forked ahead of need and handed out."""
+"""The worker's nursery: a zygote that holds the project, and children forked from it ahead of need."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
-import os
 import signal
 import socket
 import sys
@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from hookline.worker.children import Child
 from hookline.worker.frames import Frame, FrameBuffer, pack
 
 logger = logging.getLogger("prefect.hookline.worker")
 
 _CHUNK_BYTES = 65536
+_READY_SECONDS = 120.0
+#: A zygote that is made again and again because files keep changing is made no more often than this.
+_RENEW_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Project:
 
     Parameters
     ----------
-    directory: the folder that the modules are imported from, or None for the worker's own path.
+    directory: the folder that the modules are imported from, or None for the interpreter's own path.
     modules: dotted names, imported in this order.
     """
 
@@ -36,58 +40,9 @@ class Project:
     modules: tuple[str, ...] = ()
 
 
-class Child:
-    """One forked process: idle until it is given a frame, gone after one flow run.
-
-    `pid` is known once it is forked; `exited` resolves to its exit code, negative for a signal.
-    """
-
-    def __init__(self, number: int, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self.number = number
-        self.pid: asyncio.Future[int] = loop.create_future()
-        self.exited: asyncio.Future[int] = loop.create_future()
-        self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
-        self._sock = sock
-        self._reading = loop.create_task(self._read())
-
-    async def send(self, frame: Frame) -> None:
-        """Send a frame; nothing happens when the child is gone, since `exited` tells."""
-        try:
-            await asyncio.get_running_loop().sock_sendall(self._sock, pack(frame))
-        except OSError:
-            logger.debug("Child %s did not take a frame", self.number)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child, if it still lives."""
-        if self.pid.done() and not self.exited.done():
-            os.kill(self.pid.result(), number)
-
-    def gone(self, status: int) -> None:
-        """Note how it ended."""
-        if not self.exited.done():
-            self.exited.set_result(status)
-
-    async def close(self) -> None:
-        """Let go of the socket, which makes an idle child leave."""
-        self._reading.cancel()
-        self._sock.close()
-
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        buffer = FrameBuffer()
-        try:
-            while chunk := await loop.sock_recv(self._sock, _CHUNK_BYTES):
-                for frame in buffer.feed(chunk):
-                    self.frames.put_nowait(frame)
-        except OSError:
-            pass
-        self.frames.put_nowait(None)
-
-
 @dataclass(eq=False)
 class _Zygote:
-    """A zygote process and the children that it has forked and not yet buried."""
+    """A zygote process and the children of it that still live."""
 
     process: asyncio.subprocess.Process
     control: socket.socket
@@ -104,18 +59,20 @@ class Nursery:
     ----------
     project: what the zygote imports.
     idle: how many children wait ahead of need.
-    environment: the zygote's environment; None for the worker's own.
+    environment: the zygote's environment.
     """
 
-    def __init__(self, project: Project, idle: int, environment: Mapping[str, str] | None = None) -> None:
-        self._project = project
+    def __init__(self, project: Project, idle: int, environment: Mapping[str, str]) -> None:
+        self.project = project
         self._idle_wanted = idle
         self._environment = environment
         self._numbers = itertools.count(1)
         self._idle: deque[Child] = deque()
         self._zygote: _Zygote | None = None
         self._zygotes: set[_Zygote] = set()
+        self._renewing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         await self._renew()
@@ -124,28 +81,56 @@ class Nursery:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         for zygote in list(self._zygotes):
             self._retire(zygote)
-        for zygote in list(self._zygotes):
-            if zygote.serving is not None:
-                await zygote.serving
+        await asyncio.gather(*(zygote.serving for zygote in self._zygotes if zygote.serving is not None))
 
     async def take(self) -> Child:
-        """Return an idle child, forked anew when none is waiting."""
-        async with self._lock:
-            if self._zygote is None or self._zygote.retired:
-                await self._renew()
-            child = self._idle.popleft() if self._idle else self._fork()
+        """Return a child that waits for a flow run, forked now when none was waiting."""
+        if self._zygote is None or self._zygote.retired:
+            async with self._lock:
+                if self._zygote is None or self._zygote.retired:
+                    await self._renew()
+        child = self._idle.popleft() if self._idle else self._fork()
         await child.pid
         return child
 
     def replenish(self) -> None:
         """Fork until as many children wait as are wanted."""
-        if self._zygote is not None and not self._zygote.retired:
-            while len(self._idle) < self._idle_wanted:
-                self._idle.append(self._fork())
+        while len(self._idle) < self._idle_wanted and self._zygote is not None and not self._zygote.retired:
+            self._idle.append(self._fork())
+
+    def renew_soon(self, project: Project | None = None) -> None:
+        """Make a new zygote, of the project's files as they are now; until it is there the old one serves."""
+        self.project = project or self.project
+        if not self._closed and (self._renewing is None or self._renewing.done()):
+            self._renewing = asyncio.get_running_loop().create_task(self._renew_in_a_while())
+
+    async def _renew_in_a_while(self) -> None:
+        await asyncio.sleep(_RENEW_SECONDS)
+        try:
+            await self._renew()
+        except (OSError, RuntimeError, TimeoutError):
+            logger.exception("A zygote with the changed project could not be made; the old one serves on.")
 
     async def _renew(self) -> None:
+        project = self.project
+        zygote = await self._make_zygote()
+        frame = {"type": "preload", "modules": project.modules, "directory": project.directory}
+        await asyncio.get_running_loop().sock_sendall(zygote.control, pack(frame))
+        ready = await asyncio.wait_for(asyncio.shield(zygote.ready), _READY_SECONDS)
+        for module, why in ready["failures"].items():
+            logger.warning("Module %s could not be imported ahead of need:\n%s", module, why)
+        old, self._zygote = self._zygote, zygote
+        if old is not None:
+            self._retire(old)
+        self.replenish()
+
+    async def _make_zygote(self) -> _Zygote:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -158,15 +143,7 @@ class Nursery:
         zygote = _Zygote(process, ours, loop.create_future())
         zygote.serving = loop.create_task(self._serve(zygote))
         self._zygotes.add(zygote)
-        await self._command(
-            zygote,
-            {"type": "preload", "modules": self._project.modules, "directory": self._project.directory},
-        )
-        ready = await zygote.ready
-        for module, why in ready["failures"].items():
-            logger.warning("Module %s could not be imported ahead of need:\n%s", module, why)
-        self._zygote = zygote
-        self.replenish()
+        return zygote
 
     def _fork(self) -> Child:
         if self._zygote is None:
@@ -176,43 +153,40 @@ class Nursery:
         child = Child(next(self._numbers), ours)
         self._zygote.children[child.number] = child
         with theirs:
-            socket.send_fds(
-                self._zygote.control, [pack({"type": "fork", "child": child.number})], [theirs.fileno()]
-            )
+            frame = pack({"type": "fork", "child": child.number})
+            socket.send_fds(self._zygote.control, [frame], [theirs.fileno()])
         return child
 
-    async def _command(self, zygote: _Zygote, frame: Frame) -> None:
-        await asyncio.get_running_loop().sock_sendall(zygote.control, pack(frame))
-
     def _retire(self, zygote: _Zygote) -> None:
+        if zygote.retired:
+            return
         zygote.retired = True
         for child in list(self._idle):
-            if child.number in zygote.children:
+            if zygote.children.get(child.number) is child:
                 self._idle.remove(child)
-                child._sock.close()
-        zygote.control.send(pack({"type": "retire"}))
+                child.close()
+        with contextlib.suppress(OSError):
+            zygote.control.send(pack({"type": "retire"}))
 
     async def _serve(self, zygote: _Zygote) -> None:
         loop = asyncio.get_running_loop()
         buffer = FrameBuffer()
-        try:
+        with contextlib.suppress(OSError):
             while chunk := await loop.sock_recv(zygote.control, _CHUNK_BYTES):
                 for frame in buffer.feed(chunk):
                     self._hear(zygote, frame)
-        except OSError:
-            pass
         status = await zygote.process.wait()
-        if not zygote.ready.done():
-            zygote.ready.set_exception(RuntimeError(f"The zygote left with {status} before it was ready."))
+        expected = zygote.retired
         zygote.retired = True
         zygote.control.close()
         self._zygotes.discard(zygote)
+        if not zygote.ready.done():
+            zygote.ready.set_exception(RuntimeError(f"The zygote left with {status} before it was ready."))
         for child in zygote.children.values():  # they die with their zygote
-            child.gone(-signal.SIGKILL)
-            if child in self._idle:
-                self._idle.remove(child)
-        if status:
-            logger.error("The zygote left with %s; the next run starts another.", status)
+            self._bury(child, -signal.SIGKILL)
+        if not expected:
+            logger.error("The zygote left with %s; another is made.", status)
+            self.renew_soon()
 
     def _hear(self, zygote: _Zygote, frame: Frame) -> None:
         if frame["type"] == "ready":
@@ -220,7 +194,12 @@ class Nursery:
         elif frame["type"] == "forked":
             zygote.children[frame["child"]].pid.set_result(frame["pid"])
         elif frame["type"] == "exited":
-            child = zygote.children.pop(frame["child"])
-            child.gone(frame["status"])
-            if child in self._idle:
-                self._idle.remove(child)
+            self._bury(zygote.children.pop(frame["child"]), frame["status"])
+
+    def _bury(self, child: Child, status: int) -> None:
+        if child in self._idle:
+            self._idle.remove(child)
+            child.close()
+        if not child.pid.done():
+            child.pid.set_exception(RuntimeError("The process died before it was there."))
+        child.gone(status)

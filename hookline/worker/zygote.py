@@ -13,8 +13,14 @@ import signal
 import socket
 import sys
 
+from hookline.worker.child import live
+from hookline.worker.clients import share_tls
+from hookline.worker.engine import Engine
 from hookline.worker.frames import Frame, FrameSocket
 from hookline.worker.lifeline import die_with_parent
+from hookline.worker.line import Line
+from hookline.worker.loading import preload
+from hookline.worker.warmup import warm_up
 
 
 class Zygote:
@@ -47,14 +53,19 @@ class Zygote:
         if frame["type"] == "fork":
             self._fork(frame["child"])
         elif frame["type"] == "preload":
-            from hookline.worker.loading import preload
-
-            failures = preload(frame["modules"], frame.get("directory"))
-            gc.collect()
-            gc.freeze()
-            self._control.send({"type": "ready", "pid": os.getpid(), "failures": failures})
+            self._make_ready(frame)
         elif frame["type"] == "retire":
             self._retired = True
+
+    def _make_ready(self, frame: Frame) -> None:
+        warm_up()
+        share_tls()
+        preloaded = preload(frame["modules"], frame["directory"])
+        self._engine = Engine(preloaded)
+        gc.collect()
+        # What is here is here to stay: the collector of a child need not touch, and so copy, its pages.
+        gc.freeze()
+        self._control.send({"type": "ready", "failures": preloaded.failures})
 
     def _fork(self, number: int) -> None:
         socket_fd = self._control.fds.pop(0)
@@ -71,9 +82,7 @@ class Zygote:
         os.close(self._wake_read)
         os.close(self._wake_write)
         self._control.close()
-        from hookline.worker.child import live
-
-        live(FrameSocket(socket.socket(fileno=socket_fd)))
+        live(Line(socket.socket(fileno=socket_fd)), self._engine)
 
     def _reap(self) -> None:
         for pid, number in list(self._children.items()):
