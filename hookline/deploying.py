@@ -67,6 +67,26 @@ class Plan:
             for trigger in deployment.kept
         )
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is allowed and probably not meant."""
+        unnamed = sum(deployment.name is None for deployment in self.project.deployments)
+        return (
+            *([f"{unnamed} deployments have no name and were skipped"] if unnamed and self.whole else []),
+            *(
+                f"{trigger.id}: `match_related` can never hold: events of Hookline have no related resources"
+                for trigger in self.triggers
+                if trigger.match_related
+            ),
+            *(
+                f"{left.deployment}/{left.name or '(unnamed)'} stays with Prefect, because {left.reason};"
+                f" in Prefect's feed, events of Hookline are named `hookline.{plain[0]}`"
+                for deployment, _ in self.deployments
+                for left in deployment.left
+                if (plain := [name for name in left.expect if not name.startswith((*RESERVED_PREFIXES, "*"))])
+            ),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DeployReport:
@@ -174,7 +194,7 @@ async def carry_out(
         left=tuple(trigger for deployment, _ in plan.deployments for trigger in deployment.left),
         version=version,
         changed=version != before,
-        warnings=_warnings(plan),
+        warnings=plan.warnings,
     )
 
 
@@ -264,25 +284,6 @@ async def _in_force(plan: Plan, inbox: TriggerStore) -> tuple[Trigger, ...]:
         kept_before = [Trigger.from_dict(document) for document in documents]
         others = [trigger for trigger in kept_before if trigger.deployment not in deployed]
     return tuple(sorted((*others, *plan.triggers), key=lambda trigger: trigger.id))
-
-
-def _warnings(plan: Plan) -> tuple[str, ...]:
-    unnamed = sum(deployment.name is None for deployment in plan.project.deployments)
-    return (
-        *([f"{unnamed} deployments have no name and were skipped"] if unnamed and plan.whole else []),
-        *(
-            f"{trigger.id}: `match_related` can never hold: events of Hookline have no related resources"
-            for trigger in plan.triggers
-            if trigger.match_related
-        ),
-        *(
-            f"{left.deployment}/{left.name or '(unnamed)'} stays with Prefect, because {left.reason};"
-            f" in Prefect's feed, events of Hookline are named `hookline.{plain[0]}`"
-            for deployment, _ in plan.deployments
-            for left in deployment.left
-            if (plain := [name for name in left.expect if not name.startswith((*RESERVED_PREFIXES, "*"))])
-        ),
-    )
 
 
 async def _prefect_deploy(

@@ -52,7 +52,8 @@ async def ask_flows(
         return {}
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hookline.flow_facts_child", *wanted,
-        cwd=project, env=dict(environment),
+        # Importing the flows must leave nothing in the user's tree.
+        cwd=project, env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -55,7 +56,7 @@ def check_expression(source: object) -> str:
             f"the expression has {len(source)} characters; at most {MAX_SOURCE_LENGTH} are allowed"
         )
     try:
-        program = _compile(source)
+        program = _compile(source).program
     except ValueError as wrong:
         raise TriggerError(f"{source!r} is not CEL: {_syntax_fault(wrong)}") from None
     names = program.references()
@@ -83,14 +84,13 @@ def check_expression(source: object) -> str:
 
 
 class Scope:
-    """One event as CEL sees it. The event is converted once, on the first evaluation."""
+    """One event as CEL sees it. What expressions name of it is converted once, on the first evaluation."""
 
-    __slots__ = ("_event", "_plain", "_whole")
+    __slots__ = ("_contexts", "_event")
 
     def __init__(self, event: Event) -> None:
         self._event = event
-        self._plain: cel.Context | None = None
-        self._whole: cel.Context | None = None
+        self._contexts: dict[frozenset[str], cel.Context] = {}
 
     def evaluate(self, source: str) -> Any:
         """Return what the expression gives for this event.
@@ -106,22 +106,24 @@ class Scope:
                 " event again for each of them"
             )
         try:
-            program = _compile(source)
-            return program.execute(self._context(program))
+            compiled = _compile(source)
+            return compiled.program.execute(self._context(compiled.large))
         except KeyError as missing:
             raise EvaluationError(f"the event has no {_shorten(str(missing.args[0]))!r}") from None
         except Exception as wrong:
             # The library raises whatever Python error fits; none of them may stop other triggers.
             raise EvaluationError(_fault(wrong)) from None
 
-    def _context(self, program: cel.Program) -> cel.Context:
-        if "event" in program.variables():
-            if self._whole is None:
-                self._whole = cel.Context({**_variables(self._event), "event": _variables(self._event)})
-            return self._whole
-        if self._plain is None:
-            self._plain = cel.Context(_variables(self._event))
-        return self._plain
+    def _context(self, large: frozenset[str]) -> cel.Context:
+        context = self._contexts.get(large)
+        if context is None:
+            variables = _small_variables(self._event)
+            if "data" in large:
+                variables["data"] = self._event.data
+            if "event" in large:
+                variables["event"] = {**_small_variables(self._event), "data": self._event.data}
+            context = self._contexts[large] = cel.Context(variables)
+        return context
 
 
 def evaluate_key(source: str | None, event: Event) -> str:
@@ -190,12 +192,21 @@ def delay_until(delay: Delay, event: Event) -> datetime:
     return event.accepted + (delay.duration or timedelta(0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A program, and which of the variables that cost time to convert it names: `data`, `event`."""
+
+    program: cel.Program
+    large: frozenset[str]
+
+
 @lru_cache(maxsize=1024)
-def _compile(source: str) -> cel.Program:
-    return cel.compile(source)
+def _compile(source: str) -> _Compiled:
+    program = cel.compile(source)
+    return _Compiled(program, frozenset(program.variables()) & {"data", "event"})
 
 
-def _variables(event: Event) -> dict[str, Any]:
+def _small_variables(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
@@ -204,7 +215,6 @@ def _variables(event: Event) -> dict[str, Any]:
         "subject": event.subject,
         "time": event.time,
         "accepted": event.accepted,
-        "data": event.data,
     }
 
 

@@ -118,9 +118,6 @@ class Trigger:
         ValueError: a key is missing, has the wrong form, or is not known to this version: ignoring one
             could start what it should have held back.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := set(document) - known:
-            raise ValueError(f"trigger has keys unknown to this version: {', '.join(sorted(unknown))}")
         values = dict(document)
         for name in ("expect", "match_related", "for_each"):
             if name in values:

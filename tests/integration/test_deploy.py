@@ -17,7 +17,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from hookline.deploying import DeployReport, deploy, plan_deploy
-from hookline.errors import DeployError, TriggerError
+from hookline.errors import DeployError
 from hookline.inbox.inbox import Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.triggers import Trigger
@@ -128,7 +128,11 @@ def trigger(flow: str, deployment: str, name: str) -> Trigger:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, prefect_server: PrefectServer) -> AsyncIterator[Shop]:
+async def shop(
+    tmp_path: Path, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Shop]:
+    # A developer's own setting must not hide what a deploy leaves in the tree.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     folder = tmp_path / "shop"
     folder.mkdir()
     with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
@@ -242,31 +246,10 @@ async def test_what_prefect_refuses_is_shown(shop: Shop) -> None:
     assert await shop.kept() == (0, {})
 
 
-REFUSED: list[tuple[str, str, type[Exception], str]] = [
-    ("name: nightly", "name: on-order", DeployError, "2 deployments named 'on-order'"),
-    ("orders.py:sum_up", "orders.py:gone", DeployError, "'gone' not found"),
-    ("orders.py:sum_up", "broken.py:sum_up", DeployError, "broken.py:sum_up cannot be imported: SyntaxError"),
-    (
-        "orders.py:sum_up",
-        "orders.py:needs",
-        DeployError,
-        "leaves the required parameter 'order' of flow needs",
-    ),
-    ("entrypoint: orders.py:sum_up", "tags: []", DeployError, "nightly has no `entrypoint`"),
-    ("threshold: 1", "threshold: 2", TriggerError, "trigger placed: it has `where`"),
-]
-
-
-@pytest.mark.parametrize(("written", "instead", "error", "why"), REFUSED, ids=[why for *_, why in REFUSED])
-async def test_mistakes_are_found_without_a_server(
-    tmp_path: Path, written: str, instead: str, error: type[Exception], why: str
-) -> None:
+async def test_a_flow_that_cannot_be_imported_is_told_without_a_server(tmp_path: Path) -> None:
     """Planning asks no server, so that `hookline up` can do it while one starts."""
-    project = PROJECT.replace("where: data", "threshold: 1\n            where: data")
     path = tmp_path / "prefect.yaml"
-    path.write_text(textwrap.dedent(project.replace(written, instead)))
-    (tmp_path / "orders.py").write_text(textwrap.dedent(FLOWS))
-    (tmp_path / "broken.py").write_text("def (:\n")
-    with pytest.raises(error) as refused:
+    path.write_text(textwrap.dedent(PROJECT))
+    (tmp_path / "orders.py").write_text(textwrap.dedent(FLOWS).replace("def sum_up", "def summed"))
+    with pytest.raises(DeployError, match=r"orders\.py:sum_up cannot be imported: .*'sum_up' not found"):
         await plan_deploy(path)
-    assert why in str(refused.value)

@@ -168,3 +168,12 @@ def test_an_event_is_converted_once_for_all_of_its_triggers() -> None:
     event.data["n"] = 2
     assert scope.evaluate("data.n") == 1
     assert scope.evaluate("event.data.n") == 2
+
+
+def test_a_condition_on_the_subject_does_not_convert_the_data() -> None:
+    """A large payload costs nothing to triggers that do not look at it."""
+    event = an_event(object(), subject="acme/shop")
+    assert Scope(event).evaluate("subject.startsWith('acme/') && type == 'order.placed'") is True
+    # Proof that it would have been noticed.
+    with pytest.raises(EvaluationError):
+        Scope(event).evaluate("data == 1")

@@ -123,6 +123,41 @@ def test_labels_are_matched_as_prefect_matches_them(
     assert (said[1] is None) == said[0]
 
 
+@pytest.mark.parametrize(
+    ("patterns", "fits"),
+    [
+        ("acme/42", True),
+        ("acme/*", True),
+        ("a?me/4[0-9]", True),
+        ("Acme/*", False),
+        ("acme", False),
+        ("!acme/*", False),
+        ("!other/*", True),
+        (["other/*", "acme/*"], True),
+        (["other/*", "!acme/*"], False),
+        ([], False),
+    ],
+)
+def test_a_label_fits_one_of_its_patterns(patterns: str | list[str], fits: bool) -> None:
+    """Wildcards, negation, and alternatives in a list."""
+    event = an_event(subject="acme/42")
+    trigger = a_trigger(match={"hookline.subject": patterns})
+    said = verdict(trigger, event)
+    assert said is not None
+    assert said[0] == fits == stock_covers(trigger, event)
+
+
+def test_every_label_must_fit_and_an_absent_one_fits_nothing() -> None:
+    """Not even a negation."""
+    assert verdict(a_trigger(match={"hookline.source": "shop", "hookline.type": "x"}), an_event()) == (
+        False,
+        "match: label hookline.type does not fit",
+    )
+    for pattern in ("*", "!x"):
+        said = verdict(a_trigger(match={"hookline.subject": pattern}), an_event(subject=None))
+        assert said == (False, "match: label hookline.subject does not fit")
+
+
 def stock_covers(trigger: Trigger, event: Event) -> bool:
     """Return what Prefect's own trigger says to the same event, by both of the checks that it makes."""
     stock = EventTrigger(

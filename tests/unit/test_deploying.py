@@ -1,0 +1,146 @@
+"""What `hookline deploy` refuses before it asks anybody, and how it binds triggers to flows."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookline import deploying
+from hookline.deploying import Plan, plan_deploy
+from hookline.errors import DeployError, HooklineError, TriggerError
+from hookline.flow_facts import FlowFacts
+
+PROJECT = """\
+    deployments:
+      - name: on-order
+        entrypoint: flows.orders.record
+        triggers:
+          - {type: event, name: placed, expect: [order.placed], where: data.total > 100.0}
+          - {type: event, name: templated, expect: [order.paid], parameters: {event: "{{ event }}"}}
+      - name: nightly
+        entrypoint: flows.orders.sum_up
+        schedules:
+          - {cron: "0 3 * * *", timezone: Europe/Berlin}
+    """
+
+
+def schema(*required: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"properties": {name: {} for name in (*required, *optional)}, "required": list(required)}
+
+
+FLOWS = {
+    "flows.orders.record": FlowFacts("record-order", schema(optional=("event",))),
+    "flows.orders.needs_event": FlowFacts("needs-event", schema("event")),
+    "flows.orders.sum_up": FlowFacts("sum-up", {}),
+    "flows.orders.needs": FlowFacts("needs", schema("order", "day")),
+}
+
+
+@pytest.fixture(autouse=True)
+def known_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer for the child process that imports flows; tests/integration/test_deploy.py has the real one."""
+
+    async def answer(folder: Path, entrypoints: Iterable[str], environment: Mapping[str, str]) -> Any:
+        return {entrypoint: FLOWS[entrypoint] for entrypoint in entrypoints}
+
+    monkeypatch.setattr(deploying, "ask_flows", answer)
+
+
+async def plan(tmp_path: Path, *changes: tuple[str, str], only: list[str] | None = None) -> Plan:
+    text = textwrap.dedent(PROJECT)
+    for written, instead in changes:
+        assert written in text
+        text = text.replace(written, instead)
+    path = tmp_path / "prefect.yaml"
+    path.write_text(text)
+    return await plan_deploy(path, only=only)
+
+
+async def test_triggers_are_bound_to_their_flows(tmp_path: Path) -> None:
+    """The id has the flow's own name; the event is passed where the flow takes it, unless templates do."""
+    triggers = {trigger.id: trigger for trigger in (await plan(tmp_path)).triggers}
+    assert {id: trigger.passes_event for id, trigger in triggers.items()} == {
+        "record-order/on-order/placed": True,
+        "record-order/on-order/templated": False,
+    }
+
+
+async def test_a_flow_without_a_parameter_event_is_not_given_one(tmp_path: Path) -> None:
+    """Prefect would refuse the run."""
+    change = ("flows.orders.record", "flows.orders.sum_up")
+    assert not any(trigger.passes_event for trigger in (await plan(tmp_path, change)).triggers)
+
+
+async def test_chosen_deployments_are_planned_alone(tmp_path: Path) -> None:
+    """In the order of the file."""
+    chosen = await plan(tmp_path, only=["nightly"])
+    assert [deployment.name for deployment, _ in chosen.deployments] == ["nightly"]
+    assert chosen.triggers == ()
+    assert not chosen.whole
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "error", "why"),
+    [
+        ("name: nightly", "name: on-order", DeployError, "2 deployments named 'on-order'"),
+        ("entrypoint: flows.orders.sum_up", "tags: []", DeployError, "nightly has no `entrypoint`"),
+        ("flows.orders.sum_up", "flows.orders.needs", DeployError,
+         "nightly has a schedule that leaves the required parameter 'order' of flow needs unset"),
+        ("flows.orders.record", "flows.orders.needs", DeployError,
+         "Trigger placed of deployment on-order leaves the required parameter 'order' of flow needs unset"),
+        ("where: data.total > 100.0", "where: data.total >", TriggerError, "line 5: deployment on-order"),
+        ("where: data", "threshold: 2, where: data", TriggerError, "its threshold is 2"),
+    ],
+)  # fmt: skip
+async def test_mistakes_are_refused(
+    tmp_path: Path, written: str, instead: str, error: type[HooklineError], why: str
+) -> None:
+    """Before anything is deployed, with the place and what to do."""
+    with pytest.raises(error) as refused:
+        await plan(tmp_path, (written, instead))
+    assert why in str(refused.value)
+
+
+DEFAULTS = ("    schedules:", "    parameters: {order: a}\n    schedules:")
+OF_SCHEDULE = ("timezone: Europe/Berlin", "parameters: {day: b}")
+
+
+async def test_parameters_may_come_from_the_deployment_and_the_schedule(tmp_path: Path) -> None:
+    """Both together must set all that the flow requires."""
+    flow = ("flows.orders.sum_up", "flows.orders.needs")
+    assert len((await plan(tmp_path, flow, DEFAULTS, OF_SCHEDULE)).deployments) == 2
+    with pytest.raises(DeployError, match="'day'"):
+        await plan(tmp_path, flow, DEFAULTS)
+    with pytest.raises(DeployError, match="'order'"):
+        await plan(tmp_path, flow, OF_SCHEDULE)
+
+
+async def test_a_trigger_satisfies_a_required_event(tmp_path: Path) -> None:
+    """`event` without a default is set by the trigger, by itself or by a template."""
+    planned = await plan(tmp_path, ("flows.orders.record", "flows.orders.needs_event"))
+    assert len(planned.triggers) == 2
+
+
+async def test_an_unknown_name_is_told_with_those_there_are(tmp_path: Path) -> None:
+    """A slip in `hookline deploy NAME`."""
+    with pytest.raises(DeployError, match="no deployment 'nigthly'; it has on-order, nightly"):
+        await plan(tmp_path, only=["nigthly"])
+
+
+async def test_what_is_probably_not_meant_is_warned_of(tmp_path: Path) -> None:
+    """It is allowed, so it is deployed, and said."""
+    planned = await plan(
+        tmp_path,
+        ("name: templated, expect: [order.paid]", "name: often, expect: [order.paid], threshold: 3"),
+        ("where: data.total > 100.0", "match_related: {prefect.resource.role: flow}"),
+        ("name: nightly", "description: has no name"),
+    )
+    unnamed, related, mirror = planned.warnings
+    assert "1 deployments have no name" in unnamed
+    assert "record-order/on-order/placed: `match_related` can never hold" in related
+    assert "on-order/often stays with Prefect, because its threshold is 3" in mirror
+    assert "`hookline.order.paid`" in mirror
