@@ -13,12 +13,20 @@ from hookline.errors import HooklineError
 #: Every command: its name, where it is, and its line in the overview. This is the one place that keeps
 #: `hookline --help` quick: a command's module, and all that it imports, is loaded only when it is used.
 COMMANDS = (
-    ("up", "hookline.cli.up:up", "Start everything: a Prefect server, the gateway and a warm worker."),
+    ("up", "hookline.cli.up:up", "Start a Prefect server, the gateway and a warm worker, and stay up."),
     ("init", "hookline.cli.init:init", "Lay a small project in an empty folder."),
-    ("deploy", "hookline.cli.deploy:deploy", "Deploy the flows of prefect.yaml and keep their triggers."),
-    ("send", "hookline.cli.send:send", "Send an event."),
+    (
+        "deploy",
+        "hookline.cli.deploy:deploy",
+        "Deploy the flows of prefect.yaml and put their triggers in force.",
+    ),
+    ("send", "hookline.cli.send:send", "Send an event and print its tracking id."),
     ("events", "hookline.cli.events:app", "List events and show one."),
-    ("trace", "hookline.cli.trace:trace", "Show what became of an event, as a tree."),
+    (
+        "trace",
+        "hookline.cli.trace:trace",
+        "Show what led to an event, a run or an asset and what came of it.",
+    ),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
     ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
 )

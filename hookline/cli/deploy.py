@@ -27,7 +27,7 @@ def deploy(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Deploy the flows of prefect.yaml and put their triggers into force.
+    """Deploy the flows of prefect.yaml and put their triggers in force.
 
     Where PREFECT_API_URL is not set, the server of the `hookline up` that runs on the data folder is used.
 

@@ -14,7 +14,9 @@ TEMPLATE = Path(__file__).parent / "new_project"
 
 
 def init(folder: Annotated[Path, Parameter(help="The folder; made if there is none.")] = Path()) -> None:
-    """Lay a small project in an empty folder: a flow, its trigger, a source and a sample event.
+    """Lay a small project in an empty folder.
+
+    It has a flow, its trigger, a source and a sample event, and runs as it is.
 
     Example: hookline init shop && cd shop && hookline up
     """

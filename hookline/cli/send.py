@@ -31,9 +31,9 @@ def send(
     timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = 60,
     json: Json = False,
 ) -> int:
-    """Send an event and print its tracking id; with --wait, what became of it.
+    """Send an event and print its tracking id.
 
-    Exits 1 when --wait shows a run that failed, or when the time was not enough.
+    With --wait it shows what became of it, and exits 1 when a run failed or the time was not enough.
 
     Example: hookline send order.paid --subject order-17 --data '{"amount": 12.5}' --wait
     """

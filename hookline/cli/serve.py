@@ -15,9 +15,9 @@ from hookline.worker import run_worker
 
 
 def gateway() -> None:
-    """Run the gateway, with its dispatcher, until SIGTERM or Ctrl-C.
+    """Run the gateway: the HTTP front door and the dispatcher.
 
-    It needs the address of a Prefect server, which may be down at the moment.
+    It needs the address of a Prefect server, which may be down at the moment. SIGTERM or Ctrl-C stops it.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline gateway
     """
@@ -32,7 +32,9 @@ def worker(
     limit: Annotated[int | None, Parameter(help="How many runs at once, at most.")] = None,
     name: Annotated[str | None, Parameter(help="The worker's name in Prefect.")] = None,
 ) -> None:
-    """Run a warm worker until SIGTERM or Ctrl-C; runs that are under way may finish first.
+    """Run a warm worker.
+
+    SIGTERM or Ctrl-C stops it; runs that are under way may finish first.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline worker --pool warm --limit 4
     """
