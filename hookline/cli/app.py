@@ -27,6 +27,7 @@ COMMANDS = (
         "hookline.cli.trace:trace",
         "Show what led to an event, a run or an asset and what came of it.",
     ),
+    ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
     ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
 )

@@ -11,7 +11,12 @@ from hookline.cli.output import Json, clock, console, print_json, print_table, s
 from hookline.errors import HooklineError
 from hookline.settings import load_settings
 
-app = App(name="events", help="List events and show one.\n\nExample: hookline events ls --type 'github.*'")
+app = App(
+    name="events",
+    help="List events, show one, and follow new ones.\n\nExample: hookline events ls --type 'github.*'",
+)
+
+app.command("hookline.cli.tail:tail", name="tail")
 
 
 @app.command(name="ls")
