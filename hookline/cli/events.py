@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from hookline.cli.client import Gateway
 from hookline.cli.output import Json, clock, console, print_json, print_table, since, status
+from hookline.cli.tail import tail
 from hookline.errors import HooklineError
 from hookline.settings import load_settings
 
@@ -16,7 +17,7 @@ app = App(
     help="List events, show one, and follow new ones.\n\nExample: hookline events ls --type 'github.*'",
 )
 
-app.command("hookline.cli.tail:tail", name="tail")
+app.command(tail, name="tail")
 
 
 @app.command(name="ls")
