@@ -33,8 +33,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the gateway binds to.")
     port: int = Field(4280, ge=0, le=65535, description="Port the gateway binds to.")
     url: str = Field("", description="Address at which others reach the gateway; made from host and port.")
-    database: str = Field("", description="SQLAlchemy address of the inbox; SQLite in the data folder.")
-    api_keys: Names = Field((), description="API keys, `key` or `scope:key`, several separated by spaces.")
+    database: str = Field("", repr=False, description="SQLAlchemy address of the inbox; SQLite in the data folder.")
+    api_keys: Names = Field(
+        (), repr=False, description="API keys, `key` or `scope:key`, several separated by spaces."
+    )
+    key_rate: str = Field("", description="Requests that each API key may make, such as 100/s; empty: any.")
     api_key: str = Field("", repr=False, description="The key that `send` and the command line use.")
     prefect_port: int = Field(4200, ge=0, le=65535, description="Port of the server that `up` starts.")
     sources: Path = Field(Path("deployments/sources.yaml"), description="The file that declares sources.")
