@@ -32,7 +32,13 @@ class Rate:
     per: timedelta
 
 
-def _read_rate(value: object) -> object:
+def read_rate(value: object) -> Rate:
+    """Return a rate that is written as 100/s, 6000/m or 1000/h.
+
+    Raises
+    ------
+    ValueError: it is written otherwise.
+    """
     match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("is no rate; write it as 100/s, 6000/m or 1000/h")
@@ -99,7 +105,7 @@ class Entry(BaseModel):
     body_limit: Annotated[int, BeforeValidator(_read_size), Field(gt=0, le=MAX_BODY_LIMIT_BYTES)] | None = (
         None
     )
-    rate: Annotated[Rate, BeforeValidator(_read_rate)] | None = None
+    rate: Annotated[Rate, BeforeValidator(read_rate)] | None = None
     dedup: Dedup | None = None
     payload: Literal["inline", "reference"] = "inline"
     schemas: dict[str, str | bool | dict[str, Any]] = {}
