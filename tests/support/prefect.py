@@ -19,6 +19,11 @@ class PrefectHttp:
     def __init__(self, api_url: str) -> None:
         self._client = httpx.Client(base_url=api_url, timeout=30)
 
+    def get(self, path: str) -> Any:
+        answer = self._client.get(path)
+        assert answer.is_success, f"{path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json()
+
     def post(self, path: str, body: Any) -> Any:
         for wait_seconds in (0.1, 0.2, 0.5, 1, 2, 0):
             answer = self._client.post(path, json=body)
