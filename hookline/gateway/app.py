@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hookline.errors import HooklineError, Refusal
-from hookline.gateway import events, health, lineage
+from hookline.gateway import events, health, lineage, pages
 from hookline.gateway.doors import Doors
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
@@ -98,21 +99,23 @@ def _crowded() -> Refusal:
 
 def _compile() -> list[_Route]:
     routes: dict[str, _Route] = {}
-    for method, path, answer in ROUTES:
+    for method, path, answer in pages.with_pages(ROUTES):
         routes.setdefault(path, _Route(path)).answers[method] = answer
     return list(routes.values())
 
 
 async def _answer(house: House, routes: list[_Route], scope: Scope, receive: Receive) -> Reply:
+    exchange = Exchange(scope, receive, Headers(scope["headers"]), {})
     try:
         answer, parts = _find(routes, scope)
-        exchange = Exchange(scope, receive, Headers(scope["headers"]), parts)
+        exchange = replace(exchange, path=parts)
         return await answer(house, exchange)
     except Refusal as refusal:
-        return problem(refusal)
+        return await pages.refuse(house, exchange, refusal)
     except HooklineError as failed:
         log.error("%s %s: %s", scope["method"], scope["path"], failed)
-        return problem(Refusal(503, "unavailable", str(failed), headers={"retry-after": "1"}))
+        unavailable = Refusal(503, "unavailable", str(failed), headers={"retry-after": "1"})
+        return await pages.refuse(house, exchange, unavailable)
 
 
 def _find(routes: list[_Route], scope: Scope) -> tuple[Answer, dict[str, str]]:

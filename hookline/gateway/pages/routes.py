@@ -1,0 +1,58 @@
+"""The table of pages, laid over the table of the API: a browser gets a page where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hookline.errors import Refusal
+from hookline.gateway.exchange import Exchange
+from hookline.gateway.house import House
+from hookline.gateway.pages.assets import read_asset
+from hookline.gateway.pages.detail import event_detail
+from hookline.gateway.pages.log import event_log, find
+from hookline.gateway.pages.serving import (
+    Answer,
+    Build,
+    page,
+    page_or,
+    refused_page,
+    signed_in_or_key,
+    wants_page,
+)
+from hookline.gateway.replies import problem
+from hookline.sources import Reply
+
+Route = tuple[str, str, Answer]
+
+#: Pages at addresses that the API has as well.
+_OVER: dict[tuple[str, str], Build] = {
+    ("GET", "/events"): event_log,
+    ("GET", "/events/{id}"): event_detail,
+}
+#: What browsers fetch as it is, once they are signed in.
+_FETCHED = {("GET", "/events/{id}/body")}
+#: Pages and actions of their own.
+_ALONE: tuple[Route, ...] = (
+    ("GET", "/", page(event_log)),
+    ("GET", "/find", page(find)),
+    ("GET", "/assets/{name}", read_asset),
+)
+
+
+def with_pages(routes: Iterable[Route]) -> list[Route]:
+    """Return the API's routes with pages laid over them, and the routes that only pages have."""
+    laid: list[Route] = []
+    for method, path, answer in routes:
+        if (build := _OVER.get((method, path))) is not None:
+            answer = page_or(answer, build)
+        elif (method, path) in _FETCHED:
+            answer = signed_in_or_key(answer)
+        laid.append((method, path, answer))
+    return [*laid, *_ALONE]
+
+
+async def refuse(house: House, exchange: Exchange, refusal: Refusal) -> Reply:
+    """Return a refusal as whoever asked can read it: as a page, or as a problem document."""
+    if wants_page(exchange):
+        return await refused_page(house, exchange, refusal)
+    return problem(refusal)

@@ -1,0 +1,277 @@
+"""Serving pages: who gets a page and who gets JSON, what a refusal looks like, and how pages stay live."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from hookline.errors import HooklineError, Refusal
+from hookline.gateway.access import Caller, Scope
+from hookline.gateway.exchange import Exchange
+from hookline.gateway.house import House
+from hookline.gateway.pages.rendering import page_reply, render, render_live
+from hookline.gateway.pages.visitor import Form, Visitor, read_form, visit
+from hookline.inbox.browsing import Attention, attention
+from hookline.sources import Reply
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[House, Exchange], Awaitable[Reply]]
+
+#: The header with which the script asks for the live part of a page alone.
+PART = "hookline-part"
+LONGEST_WAIT_SECONDS = 20.0
+#: Pages that wait for news look again after so long, as other gateways may have made them.
+LOOK_AGAIN_SECONDS = 3.0
+#: A page is not brought up to date more often than this, however much happens.
+REST_SECONDS = 1.0
+
+_WAIT = re.compile(r"\bwait=(\d{1,4})\b")
+#: How long ago a time was changes by itself; that is no news.
+_AGO = re.compile(r'(<time class="ago"[^>]*>)[^<]*')
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page shows.
+
+    Parameters
+    ----------
+    template: name of its template.
+    values: what the template shows.
+    status: the HTTP status.
+    """
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+
+
+#: Gives what a page shows, or the address to which the browser is led instead.
+Build = Callable[[House, Exchange, Visitor], Awaitable[View | str]]
+Act = Callable[[House, Exchange, Visitor, Form], Awaitable[View | str]]
+
+
+def page(build: Build) -> Answer:
+    """Return the answer that shows a page to whoever may read."""
+
+    async def answer(house: House, exchange: Exchange) -> Reply:
+        return await _shown(house, exchange, build)
+
+    return answer
+
+
+def page_or(json: Answer, build: Build) -> Answer:
+    """Return the answer that gives browsers a page, and everybody else what it gave them all along."""
+
+    async def answer(house: House, exchange: Exchange) -> Reply:
+        if wants_page(exchange):
+            return await _shown(house, exchange, build)
+        return await json(house, exchange)
+
+    return answer
+
+
+def signed_in_or_key(json: Answer) -> Answer:
+    """Return an answer to a GET that a visitor who signed in may have as well as the holder of a key."""
+
+    async def answer(house: House, exchange: Exchange) -> Reply:
+        if "authorization" in exchange.headers or not wants_page(exchange):
+            return await json(house, exchange)
+        try:
+            visitor = visit(house, exchange)
+            if visitor.caller is None:
+                return await _to_sign_in(house, exchange, visitor)
+            return await json(house, _known(exchange, visitor.caller))
+        except Refusal as refusal:
+            return await refused_page(house, exchange, refusal)
+
+    return answer
+
+
+def action(scope: Scope, act: Act) -> Answer:
+    """Return the answer to a form: done, it leads to another address; refused, it says why."""
+
+    async def answer(house: House, exchange: Exchange) -> Reply:
+        try:
+            visitor = visit(house, exchange)
+            if visitor.caller is None:
+                return await _to_sign_in(house, exchange, visitor)
+            form = await read_form(house, exchange, visitor)
+            visitor.caller.require(scope)
+            outcome = await act(house, exchange, visitor, form)
+        except Refusal as refusal:
+            return await refused_page(house, exchange, refusal)
+        except HooklineError as failed:
+            return await refused_page(house, exchange, _unavailable(failed))
+        if isinstance(outcome, View):
+            return await _whole(house, exchange, visitor, outcome)
+        return see_other(outcome, visitor.cookies)
+
+    return answer
+
+
+def see_other(location: str, cookies: tuple[str, ...] = ()) -> Reply:
+    """Return the answer that leads a browser on after a form."""
+    return Reply(303, (("location", location), ("cache-control", "no-store"), *_set(cookies)))
+
+
+def wants_page(exchange: Exchange) -> bool:
+    """Return whether whoever asks is a browser: it names HTML and likes it no less than JSON."""
+    accept = exchange.headers.get("accept") or ""
+    if "text/html" not in accept.lower():
+        return False
+    liked = {"text/html": 0.0, "application/json": 0.0}
+    for part in accept.lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        if kind in liked:
+            liked[kind] = _quality(parameters)
+    return liked["text/html"] > 0 and liked["text/html"] >= liked["application/json"]
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+async def refused_page(house: House, exchange: Exchange, refusal: Refusal) -> Reply:
+    """Return a refusal as a page."""
+    try:
+        visitor = visit(house, exchange)
+    except Refusal:
+        # Not even a visitor: nothing of the house is shown, and nothing can be done.
+        visitor = Visitor(None, "")
+    view = View("refused", {"refusal": refusal}, refusal.status)
+    reply = await _whole(house, exchange, visitor, view)
+    return Reply(reply.status, (*reply.headers, *refusal.headers.items()), reply.body)
+
+
+async def _shown(house: House, exchange: Exchange, build: Build) -> Reply:
+    try:
+        visitor = visit(house, exchange)
+        if visitor.caller is None:
+            return await _to_sign_in(house, exchange, visitor)
+        visitor.caller.require(Scope.READ)
+        if exchange.headers.get(PART) == "live":
+            return await _live(house, exchange, visitor, build)
+        view = await build(house, exchange, visitor)
+        if isinstance(view, str):
+            return see_other(view, visitor.cookies)
+        return await _whole(house, exchange, visitor, view)
+    except Refusal as refusal:
+        return await refused_page(house, exchange, refusal)
+    except HooklineError as failed:
+        log.error("%s %s: %s", exchange.scope["method"], exchange.scope["path"], failed)
+        return await refused_page(house, exchange, _unavailable(failed))
+
+
+async def _to_sign_in(house: House, exchange: Exchange, visitor: Visitor) -> Reply:
+    """Return the page that asks for a key, in the place of the one that was wanted."""
+    query = exchange.scope["query_string"].decode("latin-1")
+    wanted = exchange.scope["path"] + (f"?{query}" if query else "")
+    # A strict cookie does not come along when a link elsewhere leads here; from our own page it does.
+    again = exchange.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    values = {"wanted": wanted if exchange.scope["method"] == "GET" else "/", "again": again, "wrong": None}
+    return await _whole(house, exchange, visitor, View("login", values, 401))
+
+
+async def _whole(house: House, exchange: Exchange, visitor: Visitor, view: View) -> Reply:
+    values = {**await _frame(house, exchange, visitor), **view.values}
+    # In a thread: building a page takes milliseconds, in which the doors go on answering.
+    html = await asyncio.to_thread(render, view.template, values)
+    return page_reply(html, view.status, _set(visitor.cookies))
+
+
+async def _live(house: House, exchange: Exchange, visitor: Visitor, build: Build) -> Reply:
+    """Return the live part of a page once it differs from what the asker has; 304 if it does not in time."""
+    known = exchange.headers.get("if-none-match")
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _wait_seconds(exchange)
+    with house.changes.watch() as watch:
+        if known is not None:
+            await asyncio.sleep(min(REST_SECONDS, max(deadline - clock(), 0)))
+        while True:
+            view = await build(house, exchange, visitor)
+            if isinstance(view, str):
+                raise Refusal(400, "not-live", "This page does not change while it is looked at.")
+            values = {**await _frame(house, exchange, visitor), **view.values}
+            html = await asyncio.to_thread(render_live, view.template, values)
+            etag = _etag(html)
+            if etag != known:
+                return page_reply(html, view.status, (("etag", etag),))
+            left = deadline - clock()
+            if left <= 0:
+                return Reply(304, (("etag", etag), ("cache-control", "no-store")))
+            if await watch.wait(min(left, LOOK_AGAIN_SECONDS)):
+                await asyncio.sleep(min(REST_SECONDS, max(deadline - clock(), 0)))
+
+
+def _etag(html: str) -> str:
+    said = _AGO.sub(r"\1", html)
+    return f'"{hashlib.sha256(said.encode()).hexdigest()[:24]}"'
+
+
+def _wait_seconds(exchange: Exchange) -> float:
+    """Return how long the asker wants to wait for news (`Prefer: wait=25`, RFC 7240)."""
+    found = _WAIT.search(exchange.headers.get("prefer") or "")
+    return min(float(found[1]), LONGEST_WAIT_SECONDS) if found else 0.0
+
+
+async def _frame(house: House, exchange: Exchange, visitor: Visitor) -> dict[str, Any]:
+    """Return what every page shows around its own."""
+    known = visitor.allows(Scope.READ)
+    return {
+        "path": exchange.scope["path"],
+        "visitor": visitor,
+        "may_act": visitor.allows(Scope.ADMIN),
+        "attention": await house.inbox.read(attention) if known else Attention(),
+        "gateway_url": house.settings.gateway_url,
+        "prefect_url": house.prefect.ui_url if known else None,
+        "keys_wanted": bool(house.access.callers),
+    }
+
+
+def with_query(path: str, **parameters: str | int | None) -> str:
+    """Return an address with those parameters that have a value."""
+    query = urlencode({name: value for name, value in parameters.items() if value not in (None, "")})
+    return f"{path}?{query}" if query else path
+
+
+def _set(cookies: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(("set-cookie", cookie) for cookie in cookies)
+
+
+def _unavailable(failed: HooklineError) -> Refusal:
+    return Refusal(503, "unavailable", str(failed), headers={"retry-after": "1"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Exchange):
+    """A request of somebody who is known by a session.
+
+    Parameters
+    ----------
+    known: who has the session.
+    """
+
+    known: Caller
+
+    def caller(self, house: House) -> Caller:
+        """Return who has the session."""
+        return self.known
+
+
+def _known(exchange: Exchange, caller: Caller) -> _Known:
+    return _Known(exchange.scope, exchange.receive, exchange.headers, exchange.path, caller)
