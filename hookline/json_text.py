@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -12,7 +13,10 @@ from hookline.errors import Refusal
 #: Objects and arrays may lie this deep in each other; deeper is refused.
 MAX_DEPTH = 64
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+#: What may lie between two elements.
+_GAP = re.compile(r"[ \t\r\n,]*")
+#: Only its positions are used; whole numbers of thousands of digits make `int` fail, and `float` not.
+_SCANNER = json.JSONDecoder(parse_int=float)
 
 
 def load_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
@@ -85,22 +89,15 @@ def array_slices(text: bytes) -> list[bytes]:
     ----------
     text: a valid JSON text whose value is an array; `load_json` has accepted it.
     """
+    # Read as latin-1, a character is a byte, so that the C scanner's positions count bytes.
+    characters = text.decode("latin-1")
     slices: list[bytes] = []
-    depth = 0
-    start = 0
-    for token in _TOKEN.finditer(text):
-        mark = token[0]
-        if mark in (b"[", b"{"):
-            depth += 1
-            if depth == 1:
-                start = token.end()
-        elif mark in (b"]", b"}") or (mark == b"," and depth == 1):
-            if depth == 1:
-                slices.append(text[start : token.start()].strip(b" \t\r\n"))
-                start = token.end()
-            if mark != b",":
-                depth -= 1
-    return [] if slices == [b""] else slices
+    at = _GAP.match(characters, characters.index("[") + 1).end()  # type: ignore[union-attr] # matches anything
+    while characters[at] != "]":
+        _, end = _SCANNER.raw_decode(characters, at)
+        slices.append(text[at:end])
+        at = _GAP.match(characters, end).end()  # type: ignore[union-attr] # as above
+    return slices
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

@@ -190,7 +190,7 @@ class _Loader:
 
     def _found(self, name: str, key: str, references: Sequence[str], *, public: bool = False) -> Found:
         try:
-            return find_secrets(references, self._environ, public=public)
+            return find_secrets(references, self._environ, self._path.parent, public=public)
         except LiteralSecret as wrong:
             raise self._fault(name, key, str(wrong)) from None
 

@@ -56,13 +56,16 @@ class Found:
     missing: tuple[str, ...] = ()
 
 
-def find_secrets(references: Sequence[str], environ: Mapping[str, str], *, public: bool = False) -> Found:
+def find_secrets(
+    references: Sequence[str], environ: Mapping[str, str], folder: Path, *, public: bool = False
+) -> Found:
     """Look up `${NAME}` in the environment and `file:PATH` in the file system.
 
     Parameters
     ----------
     references: as written in `sources.yaml`.
     environ: the environment.
+    folder: where relative paths start.
     public: they are public keys, which may also stand there themselves.
 
     Raises
@@ -76,7 +79,8 @@ def find_secrets(references: Sequence[str], environ: Mapping[str, str], *, publi
         if variable is not None:
             origin, text = variable[1], environ.get(variable[1], "")
         elif reference.startswith("file:"):
-            origin, text = reference.removeprefix("file:"), _read_file(reference.removeprefix("file:"))
+            origin = reference.removeprefix("file:")
+            text = _read_file(folder / origin)
         elif public:
             origin, text = f"key {number}", reference
         else:
@@ -88,10 +92,10 @@ def find_secrets(references: Sequence[str], environ: Mapping[str, str], *, publi
     return Found(tuple(secrets), tuple(missing))
 
 
-def _read_file(path: str) -> str:
+def _read_file(path: Path) -> str:
     try:
         # Editors and `echo` end a file with a line feed that is no part of the secret.
-        return Path(path).read_text().rstrip("\r\n")
+        return path.read_text().rstrip("\r\n")
     except (OSError, ValueError):
         return ""
 

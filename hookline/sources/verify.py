@@ -295,7 +295,8 @@ class TokenVerifier:
                     raise UnusableSecret(f"{secret.origin} is not `user:password`")
             keys = [base64.b64encode(key) for key in keys]
         self._keys = keys
-        self._challenge = {"WWW-Authenticate": 'Basic realm="hookline"'} if basic else None
+        bearer = {"WWW-Authenticate": "Bearer"} if self._header == b"authorization" else None
+        self._challenge = {"WWW-Authenticate": 'Basic realm="hookline"'} if basic else bearer
         self._verdicts = verdicts(scheme.algorithm, len(secrets))
 
     def verify(self, visit: Visit) -> str | None:

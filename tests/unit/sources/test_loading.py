@@ -158,6 +158,8 @@ def test_a_secret_may_come_from_a_mounted_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     source = load(f"sources: {{a: {{recipe: github, secrets: ['file:{tmp_path}/secret']}}}}")["a"]
     assert draft(source, knock(b"{}", SIGN(b"{}")))
+    (tmp_path / "sources.yaml").write_text("sources: {a: {recipe: github, secrets: ['file:secret']}}")
+    assert load_sources(tmp_path / "sources.yaml", {})["a"].ready
     missing = load(f"sources: {{a: {{recipe: github, secrets: ['file:{tmp_path}/none']}}}}")["a"]
     with pytest.raises(Refusal, match="none"):
         receive(missing, knock(b"{}", SIGN(b"{}")))

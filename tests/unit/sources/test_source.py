@@ -13,7 +13,7 @@ from hookline.body import read_data
 from hookline.errors import Refusal
 from hookline.event import BodyFormat
 from hookline.sources import Knock, Source
-from tests.unit.sources.cases import SECRET, b64, hexed, mac
+from tests.unit.sources.cases import ED25519_PUBLIC, SECRET, b64, discord, hexed, mac
 from tests.unit.sources.support import NOW, draft, drafts, knock, load, receive, source_of
 
 SIGN = hexed("X-Signature-256", "sha256=")
@@ -113,6 +113,29 @@ def test_too_many_signatures_are_not_tried() -> None:
         refusal(source, knock(body, {"X-PagerDuty-Signature": ",".join(["v1=00"] * 16 + [good])})).status
         == 401
     )
+
+
+def test_a_signature_has_one_spelling() -> None:
+    """Hexadecimal in capitals decodes to the same bytes and is refused, for public keys as for HMAC."""
+    body = b"{}"
+    source = source_of("discord", ED25519_PUBLIC.hex())
+    headers = discord(body)
+    assert draft(source, knock(body, headers))
+    headers["X-Signature-Ed25519"] = headers["X-Signature-Ed25519"].upper()
+    assert refusal(source, knock(body, headers)).status == 401
+    headers = {"X-Signature-256": "sha256=" + mac(body).hex().upper()}
+    assert refusal(source_of("hmac", SECRET), knock(body, headers)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("recipe", "challenge"),
+    [("basic", 'Basic realm="hookline"'), ("token", "Bearer"), ("gitlab", None)],
+)
+def test_who_comes_without_a_token_hears_how_to_come(recipe: str, challenge: str | None) -> None:
+    """A missing token is 401 with the challenge of its scheme, where HTTP has one."""
+    refused = refusal(source_of(recipe, "user:word"), knock(b"{}"))
+    assert refused.status == 401
+    assert refused.headers.get("WWW-Authenticate") == challenge
 
 
 def test_limits_and_retirement() -> None:
