@@ -54,7 +54,7 @@ class World:
         )  # fmt: skip
         return event_id
 
-    def dispatch(self, event_id: str, run_id: str | None = None, *, trigger: str = "flow/deployment/name",
+    def dispatch(self, event_id: str, run_id: str | None = None, *, trigger: str = "f/d/name",
                  status: str = "started", merged_into: str | None = None, replay: int = 0) -> str:  # fmt: skip
         dispatch_id, at = new_id(), to_micros(self.tick())
         self.connection.execute(
