@@ -54,8 +54,16 @@ class World:
         )  # fmt: skip
         return event_id
 
-    def dispatch(self, event_id: str, run_id: str | None = None, *, trigger: str = "f/d/name",
-                 status: str = "started", merged_into: str | None = None, replay: int = 0) -> str:  # fmt: skip
+    def dispatch(
+        self,
+        event_id: str,
+        run_id: str | None = None,
+        *,
+        trigger: str = "flow/deployment/name",
+        status: str = "started",
+        merged_into: str | None = None,
+        replay: int = 0,
+    ) -> str:
         dispatch_id, at = new_id(), to_micros(self.tick())
         self.connection.execute(
             insert(dispatches),
