@@ -46,7 +46,7 @@ def queue_exports(connection: Connection, steps: Sequence[tuple[str, str]], at: 
         connection,
         exports,
         [
-            {"flow_run_id": run_id, "step": step, "created_us": moment, "due_us": moment, "attempts": 0}
+            {"flow_run_id": run_id, "step": step, "created_us": moment, "attempts": 0}
             for run_id, step in steps
         ],
     )
@@ -55,33 +55,30 @@ def queue_exports(connection: Connection, steps: Sequence[tuple[str, str]], at: 
         oldest = connection.execute(
             select(exports.c.flow_run_id, exports.c.step).order_by(exports.c.created_us).limit(surplus)
         ).all()
-        forget_exports(connection, [(row.flow_run_id, row.step) for row in oldest])
-        counting.add(connection, "openlineage_left_out", len(oldest))
+        left_out = [(row.flow_run_id, row.step) for row in oldest]
+        forget_exports(connection, left_out, counted="openlineage_left_out")
 
 
-def due_exports(connection: Connection, *, at: datetime, limit: int) -> list[tuple[str, str, int]]:
-    """Return what is to be sent now: flow run, step, and how often it was tried."""
+def waiting_exports(connection: Connection, *, limit: int) -> list[tuple[str, str, int]]:
+    """Return what is to be sent next, a run's START before its end: flow run, step, and refusals so far."""
     rows = connection.execute(
-        select(exports)
-        .where(exports.c.due_us <= to_micros(at))
-        .order_by(exports.c.created_us, exports.c.step.desc())
-        .limit(limit)
+        select(exports).order_by(exports.c.created_us, exports.c.step.desc()).limit(limit)
     )
     return [(row.flow_run_id, row.step, row.attempts) for row in rows]
 
 
-def forget_exports(connection: Connection, sent: Sequence[tuple[str, str]]) -> None:
-    """Take events out of the outbox."""
+def forget_exports(connection: Connection, sent: Sequence[tuple[str, str]], *, counted: str) -> None:
+    """Take events out of the outbox, and count what became of them."""
     for step in ("start", "end"):
         for part in chunks([run_id for run_id, its_step in sent if its_step == step]):
             connection.execute(delete(exports).where(exports.c.flow_run_id.in_(part), exports.c.step == step))
+    counting.add(connection, counted, len(sent))
 
 
-def postpone_exports(connection: Connection, failed: Sequence[tuple[str, str]], *, due: datetime) -> None:
-    """Let events wait until they are tried again."""
-    for run_id, step in failed:
-        connection.execute(
-            update(exports)
-            .where(exports.c.flow_run_id == run_id, exports.c.step == step)
-            .values(due_us=to_micros(due), attempts=exports.c.attempts + 1)
-        )
+def count_attempt(connection: Connection, run_id: str, step: str) -> None:
+    """Count that an event was answered with an error."""
+    connection.execute(
+        update(exports)
+        .where(exports.c.flow_run_id == run_id, exports.c.step == step)
+        .values(attempts=exports.c.attempts + 1)
+    )

@@ -158,8 +158,7 @@ exports = Table(
     Column("flow_run_id", String(36), primary_key=True),
     Column("step", String(8), primary_key=True),
     Column("created_us", BigInteger, nullable=False),
-    Column("due_us", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Index("ix_lineage_exports_due", "due_us"),
+    Index("ix_lineage_exports_created", "created_us"),
     sqlite_with_rowid=False,
 )

@@ -41,12 +41,11 @@ def upgrade() -> None:
         sa.Column("flow_run_id", sa.String(length=36), nullable=False),
         sa.Column("step", sa.String(length=8), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
-        sa.Column("due_us", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("flow_run_id", "step"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_lineage_exports_due", "lineage_exports", ["due_us"], unique=False)
+    op.create_index("ix_lineage_exports_created", "lineage_exports", ["created_us"], unique=False)
     op.create_table(
         "lineage_flow_runs",
         sa.Column("id", sa.String(length=36), nullable=False),
