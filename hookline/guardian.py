@@ -1,8 +1,11 @@
 """The guardian: ends what a supervisor started when the supervisor itself is killed.
 
 A script of its own that imports nothing of Hookline, so that it is up within milliseconds. Its standard
-input is a pipe from the supervisor, which reports on it `+<process group>` and `-<process group>`. The
-pipe ends when the supervisor does, however that comes about; what is then left is ended.
+input is a pipe on which process groups are reported, `+<group>` and `-<group>`. The pipe ends when the
+supervisor does, however that comes about; what is then left is ended.
+
+Every process is started through `enter`, which reports it before it becomes what it is to be: it holds the
+pipe open until then, so there is no moment at which the guardian could miss it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,19 @@ import sys
 import time
 
 GRACE_SECONDS = 5.0
+
+
+def enter(pipe: int, command: list[str]) -> None:
+    """Report this process's group, then become the command.
+
+    Parameters
+    ----------
+    pipe: file descriptor of the guardian's pipe.
+    command: program and arguments.
+    """
+    os.write(pipe, b"+%d\n" % os.getpgrp())
+    os.close(pipe)
+    os.execvp(command[0], command)  # noqa: S606 (it is our own command, and no shell is wanted)
 
 
 def guard() -> None:
@@ -47,6 +63,6 @@ def _signalled(group: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    # A Ctrl-C in the terminal is the supervisor's to handle.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.argv[1:]:
+        enter(int(sys.argv[1]), sys.argv[2:])
     guard()

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from hookline import guardian
 from hookline.errors import HooklineError
 
+#: Alone it guards; with a pipe and a command it becomes that command, under guard.
+GUARDIAN = (sys.executable, "-I", "-S", guardian.__file__)
 #: How often a starting process is asked whether it is ready.
 READY_POLL_SECONDS = 0.05
 #: A process that ran for this long and then died starts again without the delays of earlier deaths.
@@ -84,23 +86,19 @@ class Supervisor:
         self._changed = changed
         self._kept: list[_Kept] = []
         self._stopping = False
-        self._guard_pipe: IO[str] | None = None
+        self._guard_pipe = -1
 
     async def __aenter__(self) -> Self:
-        reading, writing = os.pipe()
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", guardian.__file__, stdin=reading, start_new_session=True
-        )
+        reading, self._guard_pipe = os.pipe()
+        await asyncio.create_subprocess_exec(*GUARDIAN, stdin=reading, start_new_session=True)
         os.close(reading)
-        self._guard_pipe = os.fdopen(writing, "w", buffering=1)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-        if self._guard_pipe is not None:
-            self._guard_pipe.close()
+        os.close(self._guard_pipe)
 
     async def start(self, service: Service) -> None:
         """Start a service, return once it is ready, and from then on keep it running.
@@ -152,7 +150,7 @@ class Supervisor:
             return await process.wait()
         finally:
             _signal_group(process.pid, signal.SIGKILL)
-            self._tell_guardian("-", process.pid)
+            self._forget(process.pid)
 
     async def _spawn(
         self, command: Sequence[str], env: Mapping[str, str], log: Path
@@ -160,16 +158,17 @@ class Supervisor:
         log.parent.mkdir(parents=True, exist_ok=True)
         _limit_size(log)
         with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
+                *GUARDIAN,
+                str(self._guard_pipe),
                 *command,
                 env=dict(env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=(self._guard_pipe,),
                 start_new_session=True,
             )
-        self._tell_guardian("+", process.pid)
-        return process
 
     async def _ready(self, kept: _Kept) -> bool:
         """Return True once the service is ready, False when its process ended first."""
@@ -206,7 +205,7 @@ class Supervisor:
                 code = await asyncio.wait_for(kept.process.wait(), LOG_CHECK_SECONDS)
                 # Its own children must not live on beside those of its successor.
                 _signal_group(kept.process.pid, signal.SIGKILL)
-                self._tell_guardian("-", kept.process.pid)
+                self._forget(kept.process.pid)
                 return code
             _limit_size(kept.service.log)
 
@@ -221,16 +220,16 @@ class Supervisor:
         # Also for what the process may have left behind in its group.
         _signal_group(process.pid, signal.SIGKILL)
         await process.wait()
-        self._tell_guardian("-", process.pid)
+        self._forget(process.pid)
 
     def _report(self) -> None:
         self._changed({kept.service.name: kept.process.pid for kept in self._kept})
 
-    def _tell_guardian(self, sign: str, group: int) -> None:
-        if self._guard_pipe is not None:
-            # Without its guardian a supervisor still does everything but survive its own SIGKILL.
-            with contextlib.suppress(BrokenPipeError):
-                self._guard_pipe.write(f"{sign}{group}\n")
+    def _forget(self, group: int) -> None:
+        """Tell the guardian that a process group has ended, lest it end another one of the same number."""
+        # Without its guardian a supervisor still does everything but survive its own SIGKILL.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._guard_pipe, b"-%d\n" % group)
 
     def _obituary(self, service: Service, fate: str) -> str:
         last = service.log.read_text(errors="replace").strip().splitlines()[-8:]

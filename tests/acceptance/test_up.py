@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -20,7 +21,7 @@ import duckdb
 import httpx
 import pytest
 
-from tests.support.up import Up, copy_project, running_up, runs_of, until
+from tests.support.up import REPOSITORY, Up, copy_project, running_up, runs_of, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for left-over processes in /proc")
 
@@ -100,6 +101,12 @@ def pushes(up: Up, sha: str) -> int:
 
     found: list[int] = until(count, "the warehouse could be read")
     return found[0]
+
+
+def readme_blocks(heading: str) -> list[str]:
+    """Return the code blocks of a section of the README."""
+    section = (REPOSITORY / "README.md").read_text().split(f"{heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```\w+\n(.*?)```", section, re.DOTALL)
 
 
 def test_up_sends_a_sample_through_the_whole_chain_and_prints_its_trace(system: Up) -> None:
@@ -193,6 +200,19 @@ def test_commands_find_the_running_system(system: Up) -> None:
     sent = system.run("send", "nothing.waits.for.this", "--data", '{"a": 1}', "--wait", "--json")
     assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, "ignored")
     assert "COMPLETED" in system.run("trace", listed[0]["id"]).stdout
+
+
+def test_a_flow_of_my_own_in_ten_lines(system: Up) -> None:
+    """What the README tells to write and to type works, word by word, while `up` runs."""
+    flow, trigger, commands = readme_blocks("## Add a flow of your own")
+    (system.project / "flows/orders.py").write_text(flow)
+    with (system.project / "prefect.yaml").open("a") as project:
+        project.write(trigger)
+    for command in commands.splitlines():
+        done = system.run(*shlex.split(command)[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "book/on-order-paid/order-paid" in done.stdout
+    assert "COMPLETED" in done.stdout
 
 
 def test_a_second_up_says_what_is_in_its_way(system: Up) -> None:
