@@ -22,6 +22,7 @@ from hookline.gateway.house import House
 from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Dispatch, Inbox
 from hookline.lineage.admitting import admit
+from hookline.lineage.exporting import Targets, export_for_ever
 from hookline.lineage.recorder import Recorder
 from hookline.mirror import mirror_for_ever
 from hookline.prefect_api import PrefectApi, RunInfo, require_address
@@ -85,6 +86,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
     """Open all parts; give them, and the tasks of those that work by themselves until the end."""
     sources = load_sources(settings.sources, os.environ)
     keys = Access.from_keys(settings.api_keys)
+    targets = Targets.from_settings(settings)
     changes = Changes()
     async with (
         Inbox.open(settings.database_url, exclusive=True) as inbox,
@@ -109,7 +111,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
             inbox,
             prefect,
             admit=lambda event: admit(inbox, event, offer=dispatcher.offer),
-            export=False,
+            export=targets is not None,
             retention=settings.retention,
         )
         house = House(
@@ -133,6 +135,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
                 link_for_ever(links, prefect, settings.gateway_url),
                 house.rejections.write_for_ever(),
                 recorder.run(),
+                *([export_for_ever(inbox, targets)] if targets is not None else []),
             )
         ]
         try:
