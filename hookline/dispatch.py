@@ -82,6 +82,7 @@ class Dispatcher:
         self._on_started = on_started
         self._clock = clock
         self._trigger_sets: dict[int, TriggerSet] = {}
+        self._in_force: TriggerSet | None = None
         self._offered: deque[Event] = deque()
         self._overflowed = False
         self._something_offered = asyncio.Event()
@@ -99,6 +100,14 @@ class Dispatcher:
         else:
             self._overflowed = True
         self._something_offered.set()
+
+    def unexpected(self, event_type: str) -> int | None:
+        """Return the version of the trigger set in which nothing expects a type of event; None where one does.
+
+        Such an event can be recorded as ignored at once, if that version is still in force then.
+        """
+        triggers = self._in_force
+        return None if triggers is None or triggers.expects(event_type) else triggers.version
 
     @property
     def waiting_to_be_matched(self) -> int:
@@ -195,6 +204,7 @@ class Dispatcher:
         if known is None:
             known = TriggerSet(version, [Trigger.from_dict(document) for document in documents])
             self._trigger_sets[version] = known
+        self._in_force = known
         return known
 
     async def _trigger(self, dispatch: Dispatch) -> Trigger | None:

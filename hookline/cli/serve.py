@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hookline.gateway import serve
+from hookline.gateway import run
 from hookline.prefect_api import require_address
 from hookline.settings import load_settings
 from hookline.worker import run_worker
@@ -23,7 +23,7 @@ def gateway() -> None:
     """
     settings = load_settings()
     require_address()
-    asyncio.run(serve(settings))
+    run(settings)
 
 
 def worker(

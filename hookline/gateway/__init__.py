@@ -2,6 +2,6 @@
 
 from hookline.gateway.app import create_app
 from hookline.gateway.house import House
-from hookline.gateway.server import serve
+from hookline.gateway.server import run, serve
 
-__all__ = ["House", "create_app", "serve"]
+__all__ = ["House", "create_app", "run", "serve"]

@@ -1,13 +1,15 @@
 """Who may do what: API keys and their scopes. Pure.
 
-Keys come from HOOKLINE_API_KEYS, separated by spaces: `key` may do everything, `send:key`, `read:key` and
-`admin:key` what their scope says, and `send@shop+crm:key` may send only as those sources. Only digests
-are kept.
+Keys come from HOOKLINE_API_KEYS, separated by spaces, each as `[[name/]scope[@source+source]:]key`: `key`
+alone may do everything, `send:key`, `read:key` and `admin:key` what their scope says, `send@shop+crm:key` may
+send only as those sources, and `billing/send:key` has a name of its own, which two keys may share while one
+takes over from the other. A key may be written as `sha256=` and its digest. Only digests are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +19,9 @@ from hookline.sources import Headers
 
 #: A shorter key could be guessed through a door that answers thousands of times a second.
 SHORTEST_KEY = 16
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_DIGEST = re.compile(r"sha256=([0-9a-f]{64})")
 
 
 class Scope(StrEnum):
@@ -38,12 +43,20 @@ class Caller:
     ----------
     name: what the key is called in doors and logs; says nothing about the key.
     scopes: what it may do.
-    sources: the names it may send as; None is any.
+    sources: the names it may send as, each a literal or with a trailing `*`; None is any.
     """
 
     name: str
     scopes: frozenset[Scope]
     sources: frozenset[str] | None = None
+
+    @property
+    def default_source(self) -> str:
+        """The source of an event that names none: the only one that the key may send as, or its name."""
+        if self.sources is not None and len(self.sources) == 1:
+            (only,) = self.sources
+            return only.removesuffix("*") or self.name
+        return self.name
 
     def require(self, scope: Scope) -> None:
         """Check that the caller may do something.
@@ -62,7 +75,9 @@ class Caller:
         ------
         Refusal: 403.
         """
-        if self.sources is not None and source not in self.sources:
+        if self.sources is None or source in self.sources:
+            return
+        if not any(source.startswith(each[:-1]) for each in self.sources if each.endswith("*")):
             raise Refusal(403, "scope", "This key may not send as that source.")
 
 
@@ -82,15 +97,14 @@ class Access:
 
         Raises
         ------
-        SettingsError: an unknown scope, or a key that is too short.
+        SettingsError: one is not written as described above; names its place and never the key.
         """
         callers: dict[bytes, Caller] = {}
-        for position, written in enumerate(keys, start=1):
-            caller, key = _read_key(written, position)
-            digest = _digest(key)
-            callers[digest] = (
-                caller if caller.name else Caller(digest.hex()[:8], caller.scopes, caller.sources)
-            )
+        for place, written in enumerate(keys, start=1):
+            digest, caller = _read_key(written, f"HOOKLINE_API_KEYS: key {place}")
+            if digest in callers:
+                raise SettingsError(f"HOOKLINE_API_KEYS: key {place} is there twice; leave one out")
+            callers[digest] = caller
         return cls(callers)
 
     def identify(self, headers: Headers, access_token: str | None = None) -> Caller:
@@ -107,46 +121,58 @@ class Access:
         """
         if not self.callers:
             return LOCAL
-        key = _bearer(headers.raw_value(b"authorization")) or access_token
-        if key is None:
+        authorization = headers.raw_value(b"authorization")
+        if authorization is None and access_token is None:
             raise _unauthorized("No API key; send `Authorization: Bearer <key>`.")
+        key = _bearer(authorization)
+        if key is None and access_token is not None:
+            key = access_token.encode("utf-8", "surrogateescape")
         # Looked up by digest: how long that takes says nothing about the keys.
-        caller = self.callers.get(_digest(key))
+        caller = None if key is None else self.callers.get(hashlib.sha256(key).digest())
         if caller is None:
             raise _unauthorized("The API key is not known.")
         return caller
 
 
-def _read_key(written: str, position: int) -> tuple[Caller, str]:
+def _read_key(written: str, place: str) -> tuple[bytes, Caller]:
     prefix, colon, key = written.rpartition(":")
     if not colon:
-        prefix, key = "", written
-    scope, at, names = prefix.partition("@")
+        prefix = ""
+    who, at, sources = prefix.partition("@")
+    name, slash, scope = who.rpartition("/")
+    if slash and _NAME.fullmatch(name) is None:
+        raise SettingsError(f"{place} has the name {name!r}; names have small letters, digits, - and _")
+    if scope not in ("", *Scope) or (colon and not scope):
+        raise SettingsError(f"{place} has the scope {scope!r}; write send, read or admin")
+    if at and (scope != Scope.SEND or not all(sources.split("+"))):
+        raise SettingsError(f"{place}: sources are written as send@shop+crm, for the scope send alone")
+    digest = _digest(key, place)
+    return digest, Caller(
+        name or digest.hex()[:8],
+        frozenset([Scope(scope)]) if scope in (Scope.SEND, Scope.READ) else _EVERYTHING,
+        frozenset(sources.split("+")) if at else None,
+    )
+
+
+def _digest(key: str, place: str) -> bytes:
+    written = _DIGEST.fullmatch(key)
+    if written is not None:
+        return bytes.fromhex(written[1])
     if len(key) < SHORTEST_KEY:
         raise SettingsError(
-            f"HOOKLINE_API_KEYS: key {position} is shorter than {SHORTEST_KEY} characters; make one with"
+            f"{place} is shorter than {SHORTEST_KEY} characters; make one with"
             " `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
         )
-    if not scope:
-        return Caller("", _EVERYTHING), key
-    try:
-        scopes = _EVERYTHING if scope == Scope.ADMIN else frozenset([Scope(scope)])
-    except ValueError:
-        raise SettingsError(
-            f"HOOKLINE_API_KEYS: key {position} has the scope {scope!r}; write send, read or admin"
-        ) from None
-    return Caller("", scopes, frozenset(names.split("+")) if at else None), key
-
-
-def _digest(key: str) -> bytes:
+    if key.startswith("sha256="):
+        raise SettingsError(f"{place} is no digest: after sha256= there are 64 hexadecimal digits")
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _bearer(authorization: bytes | None) -> str | None:
+def _bearer(authorization: bytes | None) -> bytes | None:
     if authorization is None:
         return None
     scheme, _, credentials = authorization.partition(b" ")
-    return credentials.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+    return credentials.strip() if scheme.lower() == b"bearer" else None
 
 
 def _unauthorized(detail: str) -> Refusal:

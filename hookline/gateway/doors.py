@@ -1,7 +1,6 @@
 """The doors: identify -> verify -> parse -> record -> acknowledge.
 
-This is the hot path, thousands of requests a second, so it is plain ASGI and awaits only the body and the
-disk.
+This is the hot path, thousands of requests a second: it awaits only the body and the disk.
 """
 
 from __future__ import annotations
@@ -9,90 +8,117 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
-from datetime import datetime
 from urllib.parse import parse_qs
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from hookline import cloudevents
 from hookline.errors import InboxFull, Refusal
-from hookline.event import Draft, Event, now
+from hookline.event import Draft, now
 from hookline.gateway import access
 from hookline.gateway.access import Caller
+from hookline.gateway.browsers import Names
+from hookline.gateway.desk import Desk, status_of
+from hookline.gateway.granting import grant
 from hookline.gateway.house import House
-from hookline.gateway.reading import read_body, remote_address, sender_url
-from hookline.gateway.replies import json_reply, problem, send_reply
+from hookline.gateway.idempotency import idempotency_key
+from hookline.gateway.metering import HeaderPairs, Meter, Meters, rate_of_keys
+from hookline.gateway.reading import (
+    BodyRoom,
+    Proxies,
+    declared_bytes,
+    read_body,
+    remote_address,
+    sender_url,
+)
+from hookline.gateway.replies import json_reply, problem
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
 from hookline.sources import Handshake, Headers, Knock, Reply
 
 #: Types that nobody outside may send: Prefect's own feed, and our mirror in it.
 RESERVED_PREFIXES = ("prefect.", "hookline.")
+#: Sources that are ours: events read from Prefect's feed come as `prefect`.
+RESERVED_SOURCES = ("prefect", "hookline")
 
 
 class Doors:
     """`POST /events` and `/webhooks/{source}`."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, names: Names) -> None:
         self._house = house
-        self._proxies = frozenset(house.settings.trusted_proxies)
+        self._names = names
+        self._desk = Desk(house)
+        self._room = BodyRoom()
+        self._proxies = Proxies(house.settings.trusted_proxies)
+        self._keys = Meters("key", rate_of_keys(house.settings.key_rate))
+        self._sources = {
+            name: Meter("source", source.rate) for name, source in house.sources.items() if source.rate
+        }
 
-    async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def events(self, scope: Scope, receive: Receive) -> Reply:
         """Answer `POST /events`."""
         headers = Headers(scope["headers"])
-        await self._answer(scope, send, headers, "events", self._take_events(scope, headers, receive))
+        return await self._answer(scope, headers, "events", self._take_events(scope, headers, receive))
 
-    async def webhook(self, scope: Scope, receive: Receive, send: Send, name: str, token: str | None) -> None:
+    def permission(self, scope: Scope) -> Reply:
+        """Answer `OPTIONS /events`."""
+        return grant(Headers(scope["headers"]), self._keys.rate)
+
+    async def webhook(self, scope: Scope, receive: Receive) -> Reply:
         """Answer a request to `/webhooks/{source}` or `/webhooks/{source}/{token}`."""
         headers = Headers(scope["headers"])
-        door = f"webhooks/{name[:64]}"
-        await self._answer(
-            scope, send, headers, door, self._take_webhook(scope, headers, receive, name, token)
-        )
+        name, _, token = scope["path"][len("/webhooks/") :].partition("/")
+        taken = self._take_webhook(scope, headers, receive, name, token or None)
+        return await self._answer(scope, headers, f"webhooks/{name}", taken)
 
-    async def _answer(
-        self, scope: Scope, send: Send, headers: Headers, door: str, taken: Awaitable[Reply]
-    ) -> None:
+    async def _answer(self, scope: Scope, headers: Headers, door: str, taken: Awaitable[Reply]) -> Reply:
         try:
-            reply = await taken
+            return await taken
         except Refusal as refusal:
-            reply = self._turn_away(refusal, door, scope, headers)
+            return self._turn_away(refusal, door, scope, headers)
         except InboxFull as full:
             busy = Refusal(503, "inbox-full", str(full), headers={"retry-after": "1"})
-            reply = self._turn_away(busy, door, scope, headers)
-        await send_reply(scope, send, reply)
+            return self._turn_away(busy, door, scope, headers)
 
     def _turn_away(self, refusal: Refusal, door: str, scope: Scope, headers: Headers) -> Reply:
-        declared = headers.raw_value(b"content-length") or b""
-        size = int(declared) if declared.isdigit() and len(declared) < 16 else 0
-        remote = remote_address(scope, headers, self._proxies)
-        self._house.rejections.add(refusal, door=door, remote=remote, size=size)
+        self._house.rejections.add(
+            refusal,
+            door=door,
+            remote=remote_address(scope, headers, self._proxies),
+            size=declared_bytes(headers) or 0,
+        )
         return problem(refusal)
 
     # POST /events ---------------------------------------------------------------------------------
 
     async def _take_events(self, scope: Scope, headers: Headers, receive: Receive) -> Reply:
-        query = parse_qs(scope["query_string"].decode("latin-1")) if scope["query_string"] else {}
-        caller = self._house.access.identify(headers, _only(query, "access_token"))
+        query = _read_query(scope["query_string"])
+        self._names.check("POST", headers)
+        caller = self._house.access.identify(headers, query.get("access_token"))
         caller.require(access.Scope.SEND)
-        wait = read_wait(_only(query, "wait"))
+        wait_seconds = read_wait(query.get("wait"))
+        key = idempotency_key(headers)
+        rates = self._keys.take(caller.name)
         knock = await self._knock(scope, headers, receive, self._house.settings.body_limit_bytes)
-        drafts = cloudevents.parse(knock, door=f"events/{caller.name}", default_source=caller.name)
-        drafts = [self._admit(draft, caller, knock) for draft in drafts]
-        recorded = await asyncio.gather(*(self._record(draft) for draft in drafts))
+        drafts = cloudevents.parse(knock, door=f"events/{caller.name}", default_source=caller.default_source)
+        drafts = [self._admit(draft, caller, key) for draft in drafts]
+        if len(drafts) > 1:
+            rates = self._keys.charge(caller.name, len(drafts) - 1)
+        recorded = await self._desk.record_all(drafts)
         if cloudevents.is_batch(headers):
-            return json_reply({"events": [_outcome(each) for each in recorded]}, 202)
-        return await self._acknowledge(recorded[0], wait)
+            return await self._acknowledge_batch(recorded, wait_seconds, rates, receive)
+        return await self._acknowledge(recorded[0], wait_seconds, rates, receive)
 
-    def _admit(self, draft: Draft, caller: Caller, knock: Knock) -> Draft:
+    def _admit(self, draft: Draft, caller: Caller, key: str | None) -> Draft:
         """Complete a draft, and check that its sender may say what it says.
 
         Raises
         ------
         Refusal: 403, the source or the type belongs to somebody else.
         """
-        if draft.source in self._house.sources:
-            raise Refusal(403, "reserved-source", f"The source {draft.source} has a webhook of its own.")
+        if draft.source in self._house.sources or draft.source in RESERVED_SOURCES:
+            raise Refusal(403, "reserved-source", f"Events of the source {draft.source} do not come here.")
         if draft.type.startswith(RESERVED_PREFIXES):
             raise Refusal(403, "reserved-type", "Types that begin with prefect. or hookline. are reserved.")
         owner = self._house.sources.owner(draft.type)
@@ -102,13 +128,32 @@ class Doors:
             )
         caller.require_source(draft.source)
         verdict = "loopback, no key" if caller is access.LOCAL else f"API key {caller.name}"
-        return replace(draft, remote=knock.remote, verdict=verdict)
+        # An event's own id says more than the request's key.
+        source_id = key if draft.source_id is None else draft.source_id
+        return replace(draft, verdict=verdict, source_id=source_id)
 
-    async def _acknowledge(self, recorded: Recorded, wait_seconds: float) -> Reply:
-        location = (("location", f"/events/{recorded.id}"),)
-        if wait_seconds:
-            return json_reply(await wait_for_document(self._house, recorded.id, wait_seconds), 202, location)
-        return json_reply(_outcome(recorded), 202, location)
+    async def _acknowledge(
+        self, recorded: Recorded, wait_seconds: float, rates: HeaderPairs, receive: Receive
+    ) -> Reply:
+        headers = (("location", f"/events/{recorded.id}"), *rates)
+        if not wait_seconds:
+            return json_reply({"id": recorded.id, "status": status_of(recorded)}, 202, headers)
+        document = await wait_for_document(self._house, recorded.id, wait_seconds, receive)
+        return json_reply(document, 202, headers)
+
+    async def _acknowledge_batch(
+        self, recorded: list[Recorded], wait_seconds: float, rates: HeaderPairs, receive: Receive
+    ) -> Reply:
+        if not wait_seconds:
+            events = [{"id": each.id, "status": status_of(each)} for each in recorded]
+            return json_reply({"events": events}, 202, rates)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_seconds
+        documents = [
+            await wait_for_document(self._house, each.id, max(0.0, deadline - clock()), receive)
+            for each in recorded
+        ]
+        return json_reply({"events": documents}, 202, rates)
 
     # /webhooks/{source} ---------------------------------------------------------------------------
 
@@ -123,8 +168,12 @@ class Doors:
         outcome = await source.receive(knock)
         if isinstance(outcome, Handshake):
             return outcome.reply
-        recorded = await asyncio.gather(*(self._record(replace(d, remote=knock.remote)) for d in outcome))
-        return source.acknowledge_all([(each.id, _status(each)) for each in recorded])
+        # Only what is verified counts: nobody without the secret can use up the source's rate.
+        meter = self._sources.get(name)
+        rates = () if meter is None else meter.take(max(len(outcome), 1))
+        recorded = await self._desk.record_all(outcome)
+        reply = source.acknowledge_all([(each.id, status_of(each)) for each in recorded])
+        return Reply(reply.status, reply.headers + rates, reply.body) if rates else reply
 
     async def _knock(
         self,
@@ -134,63 +183,24 @@ class Doors:
         limit_bytes: int,
         token: str | None = None,
     ) -> Knock:
+        with self._room.take(headers, limit_bytes):
+            body = await read_body(headers, receive, limit_bytes)
         return Knock(
             method=scope["method"],
             url=sender_url(scope, headers, self._proxies),
             path=scope["path"],
             query_string=scope["query_string"],
             headers=headers,
-            body=await read_body(headers, receive, limit_bytes),
+            body=body,
             received=now(),
             remote=remote_address(scope, headers, self._proxies),
             token=token,
         )
 
-    # ----------------------------------------------------------------------------------------------
 
-    async def _record(self, draft: Draft) -> Recorded:
-        """Put a draft on the disk, then hand it to the dispatcher.
-
-        Raises
-        ------
-        Refusal: 422, the same id came before with another body at a door that does not take that.
-        """
-        recorded, accepted = await self._house.inbox.record(draft)
-        if not recorded.duplicate:
-            self._house.dispatcher.offer(_event(draft, recorded, accepted))
-        elif recorded.conflict and draft.strict:
-            raise Refusal(
-                422,
-                "conflict",
-                f"Event {recorded.id} has the same id with another body; give a changed event a new id.",
-            )
-        return recorded
-
-
-def _event(draft: Draft, recorded: Recorded, accepted: datetime) -> Event:
-    return Event(
-        id=recorded.id,
-        type=draft.type,
-        source=draft.source,
-        source_id=draft.source_id,
-        subject=draft.subject,
-        time=draft.time or accepted,
-        accepted=accepted,
-        data=draft.data,
-        cause=draft.cause,
-        depth=recorded.depth,
-        traceparent=draft.traceparent,
-    )
-
-
-def _outcome(recorded: Recorded) -> dict[str, str]:
-    return {"id": recorded.id, "status": _status(recorded)}
-
-
-def _status(recorded: Recorded) -> str:
-    return "duplicate" if recorded.duplicate else "accepted"
-
-
-def _only(query: dict[str, list[str]], name: str) -> str | None:
-    values = query.get(name)
-    return values[0] if values else None
+def _read_query(query_string: bytes) -> dict[str, str]:
+    """Return a query's parameters, of a repeated one the first."""
+    if not query_string:
+        return {}
+    parts = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+    return {name: values[0] for name, values in parts.items()}

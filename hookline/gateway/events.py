@@ -26,7 +26,7 @@ async def read_event(house: House, exchange: Exchange) -> Reply:
     """Answer `GET /events/{id}`: the tracking document."""
     exchange.caller(house).require(access.Scope.READ)
     wait = read_wait(exchange.query("wait"))
-    return json_reply(await wait_for_document(house, exchange.path["id"], wait))
+    return json_reply(await wait_for_document(house, exchange.path["id"], wait, exchange.receive))
 
 
 async def read_body_of_event(house: House, exchange: Exchange) -> Reply:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 #: Rejections that wait to be written; more than this in one moment are counted, not kept.
 WAITING_LIMIT = 1_000
 WRITE_EVERY_SECONDS = 0.2
+DOOR_CHARACTERS = 80
 
 
 class RejectionLog:
@@ -36,11 +37,11 @@ class RejectionLog:
             Rejection(
                 id=new_id(),
                 at=now(),
-                door=door,
-                remote=remote,
+                door=_visible(door)[:DOOR_CHARACTERS],
+                remote=_visible(remote),
                 status=refusal.status,
                 reason=refusal.reason,
-                detail=refusal.detail,
+                detail=_visible(refusal.detail),
                 size=size,
             )
         )
@@ -62,3 +63,8 @@ class RejectionLog:
         except InboxError as failed:
             log.error("rejections: %s", failed)
             self._waiting = (waiting + self._waiting)[:WAITING_LIMIT]
+
+
+def _visible(text: str) -> str:
+    """Return what a stranger wrote without characters that cannot be kept or that deceive."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)

@@ -6,6 +6,8 @@ import asyncio
 import math
 from typing import Any
 
+from starlette.types import Receive
+
 from hookline.errors import Refusal
 from hookline.gateway.house import House
 from hookline.inbox import Tracked
@@ -34,25 +36,50 @@ def read_wait(text: str | None) -> float:
     return min(seconds, LONGEST_WAIT_SECONDS)
 
 
-async def wait_for_document(house: House, event_id: str, seconds: float) -> dict[str, Any]:
-    """Return an event's tracking document, once its runs are final or the time is over.
+async def wait_for_document(house: House, event_id: str, seconds: float, receive: Receive) -> dict[str, Any]:
+    """Return an event's tracking document, once its runs are final, the time is over or the asker is gone.
+
+    Parameters
+    ----------
+    event_id: the tracking id.
+    seconds: how long to wait.
+    receive: tells when the asker is gone; the request's body has been read.
 
     Raises
     ------
     Refusal: 404, there is no such event.
     """
-    return tracking_document(await _wait_until_final(house, event_id, seconds), house.prefect.run_url)
+    if not seconds:
+        return tracking_document(await _track(house, event_id), house.prefect.run_url)
+    leaving = asyncio.ensure_future(_gone(receive))
+    try:
+        tracked = await _wait_until_final(house, event_id, seconds, leaving)
+    finally:
+        leaving.cancel()
+    return tracking_document(tracked, house.prefect.run_url)
 
 
-async def _wait_until_final(house: House, event_id: str, seconds: float) -> Tracked:
+async def _track(house: House, event_id: str) -> Tracked:
+    tracked = await house.inbox.track(event_id)
+    if tracked is None:
+        raise Refusal(404, "no-such-event", f"There is no event {event_id[:36]}.")
+    return tracked
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _wait_until_final(
+    house: House, event_id: str, seconds: float, leaving: asyncio.Future[None]
+) -> Tracked:
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     with house.changes.watch(event_id) as watch:
         while True:
-            tracked = await house.inbox.track(event_id)
-            if tracked is None:
-                raise Refusal(404, "no-such-event", f"There is no event {event_id[:36]}.")
+            tracked = await _track(house, event_id)
             left = deadline - clock()
-            if left <= 0 or is_final(tracked):
+            if left <= 0 or is_final(tracked) or leaving.done():
                 return tracked
             await watch.wait(min(left, LOOK_AGAIN_SECONDS))

@@ -59,7 +59,12 @@ def open_engine(url: URL, *, writing: bool) -> Engine:
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "check_same_thread": False,
+            # Recording has a statement for each number of rows; see recording.py.
+            "cached_statements": 512,
+        },
     )
 
     @event.listens_for(engine, "connect")

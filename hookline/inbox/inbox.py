@@ -97,15 +97,24 @@ class Inbox:
 
     # Events ---------------------------------------------------------------------------------------
 
-    async def record(self, draft: Draft, *, accepted: datetime | None = None) -> tuple[Recorded, datetime]:
+    async def record(
+        self, draft: Draft, *, accepted: datetime | None = None, unexpected_in: int | None = None
+    ) -> tuple[Recorded, datetime]:
         """Put a draft on the disk, deduplicated at its door; return what became of it and its accepted time.
+
+        Parameters
+        ----------
+        draft: the event to be.
+        accepted: when it came, if not now.
+        unexpected_in: a version of the trigger set in which no trigger expects its type: while that is the
+            one in force, the event is routed with the same write, as ignored.
 
         Raises
         ------
         InboxFull: the inbox cannot take it now.
         """
         moment = now() if accepted is None else accepted
-        return await self._writer.record(Arrival(new_id(), draft, moment)), moment
+        return await self._writer.record(Arrival(new_id(), draft, moment, unexpected_in)), moment
 
     async def event(self, event_id: str) -> StoredEvent | None:
         """Return an event, or None."""

@@ -1,21 +1,46 @@
-"""Recording arrivals: deduplicated per door, counted, and written together."""
+"""Recording arrivals: deduplicated per door, counted, and written together.
+
+This is the hot path of the whole gateway. Each statement goes to the driver as it is, with all rows of the
+batch in it: the interpreter is given up and taken again with every call into SQLite, and while the event
+loop is busy each of those costs more than the row itself.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, bindparam, func, select, tuple_, update
 
 from hookline.event import Draft
 from hookline.inbox import counting
 from hookline.inbox.records import Arrival, EventStatus, Recorded, to_micros
-from hookline.inbox.schema import bodies, events
+from hookline.inbox.schema import bodies, events, trigger_sets
 
 DIGEST_BYTES = 16
+#: Rows in one statement. Each number of rows has a statement of its own, which the driver keeps.
+ROWS_AT_ONCE = 64
+
+_EVENT_COLUMNS = (
+    "id", "door", "source", "source_id", "dedup_key", "type", "subject", "time_us", "accepted_us", "status",
+    "routed_us", "trigger_set", "digest", "size", "by_reference", "cause_event", "cause_flow_run",
+    "cause_task_run", "depth", "traceparent", "verdict", "remote",
+)  # fmt: skip
+_BODY_COLUMNS = ("event_id", "body", "body_format", "content_type", "headers")
+_DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _CAUSE, _DEPTH = (
+    _EVENT_COLUMNS.index(name)
+    for name in (
+        "door", "dedup_key", "accepted_us", "status", "routed_us", "trigger_set", "digest", "cause_event",
+        "depth",
+    )
+)  # fmt: skip
+_ID = 0
+
+Row = list[Any]
 
 
 def body_digest(body: bytes) -> bytes:
@@ -32,41 +57,57 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     arrivals: in order of arrival; several may have the same `source_id`.
     """
     rows = [_event_row(arrival) for arrival in arrivals]
-    _set_depths(connection, arrivals, rows)
+    _set_depths(connection, rows)
     _end_windows(connection, arrivals, rows)
+    _ignore_unexpected(connection, arrivals, rows)
     fresh = _insert_new(connection, rows)
-    _insert_bodies(connection, [a for a, row in zip(arrivals, rows, strict=True) if row["id"] in fresh])
-    counting.add(connection, "received", len(fresh))
+    _insert(
+        connection,
+        bodies,
+        _BODY_COLUMNS,
+        [_body_row(each) for each in arrivals if fresh is None or each.id in fresh],
+    )
+    counting.add(connection, "received", len(rows) if fresh is None else len(fresh))
+    if fresh is None:
+        return [_recorded(row) for row in rows]
     return _outcomes(connection, arrivals, rows, fresh)
 
 
-def _event_row(arrival: Arrival) -> dict[str, Any]:
+def _event_row(arrival: Arrival) -> Row:
     draft = arrival.draft
     digest = body_digest(draft.body)
     accepted_us = to_micros(arrival.accepted)
     cause = draft.cause
-    return {
-        "id": arrival.id,
-        "door": draft.door,
-        "source": draft.source,
-        "source_id": draft.source_id,
-        "dedup_key": _dedup_key(draft, digest),
-        "type": draft.type,
-        "subject": draft.subject,
-        "time_us": accepted_us if draft.time is None else to_micros(draft.time),
-        "accepted_us": accepted_us,
-        "status": EventStatus.ACCEPTED.value,
-        "digest": digest,
-        "size": len(draft.body),
-        "by_reference": draft.by_reference,
-        "cause_event": cause.event if cause else None,
-        "cause_flow_run": cause.flow_run if cause else None,
-        "cause_task_run": cause.task_run if cause else None,
-        "depth": 0,
-        "traceparent": draft.traceparent,
-        "verdict": draft.verdict,
-        "remote": draft.remote,
-    }
+    return [
+        arrival.id,
+        draft.door,
+        draft.source,
+        draft.source_id,
+        _dedup_key(draft, digest),
+        draft.type,
+        draft.subject,
+        accepted_us if draft.time is None else to_micros(draft.time),
+        accepted_us,
+        EventStatus.ACCEPTED.value,
+        None,
+        None,
+        digest,
+        len(draft.body),
+        draft.by_reference,
+        cause.event if cause else None,
+        cause.flow_run if cause else None,
+        cause.task_run if cause else None,
+        0,
+        draft.traceparent,
+        draft.verdict,
+        draft.remote,
+    ]
+
+
+def _body_row(arrival: Arrival) -> Row:
+    draft = arrival.draft
+    headers = orjson.dumps(draft.headers).decode()
+    return [arrival.id, draft.body, draft.body_format.value, draft.content_type, headers]
 
 
 def _dedup_key(draft: Draft, digest: bytes) -> str | None:
@@ -75,76 +116,95 @@ def _dedup_key(draft: Draft, digest: bytes) -> str | None:
     return f"body:{digest.hex()}" if draft.dedup_window is not None else None
 
 
-def _set_depths(connection: Connection, arrivals: Sequence[Arrival], rows: list[dict[str, Any]]) -> None:
+def _set_depths(connection: Connection, rows: list[Row]) -> None:
     """Give events that runs sent their place in the chain: one deeper than their cause."""
-    causes = {a.draft.cause.event for a in arrivals if a.draft.cause and a.draft.cause.event}
+    causes = {row[_CAUSE] for row in rows if row[_CAUSE]}
     if not causes:
         return
     found = connection.execute(select(events.c.id, events.c.depth).where(events.c.id.in_(causes)))
     depths = dict(found.tuples().all())
     for row in rows:
-        if row["cause_event"] is not None:
-            row["depth"] = depths.get(row["cause_event"], 0) + 1
+        if row[_CAUSE] is not None:
+            row[_DEPTH] = depths.get(row[_CAUSE], 0) + 1
 
 
-def _end_windows(connection: Connection, arrivals: Sequence[Arrival], rows: list[dict[str, Any]]) -> None:
+def _end_windows(connection: Connection, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
     """Let go of body digests whose window is over, so that the same body is an event again."""
     for arrival, row in zip(arrivals, rows, strict=True):
         window = arrival.draft.dedup_window
-        if window is not None and row["source_id"] is None:
+        if window is not None and arrival.draft.source_id is None:
             connection.execute(
                 update(events)
                 .where(
-                    events.c.door == row["door"],
-                    events.c.dedup_key == row["dedup_key"],
+                    events.c.door == row[_DOOR],
+                    events.c.dedup_key == row[_DEDUP_KEY],
                     events.c.accepted_us <= to_micros(arrival.accepted - window),
                 )
                 .values(dedup_key=None)
             )
 
 
-def _insert_new(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert the rows whose dedup key is new at their door; return their ids."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(events).on_conflict_do_nothing()
-    result = connection.execute(statement, rows)
-    ids = {row["id"] for row in rows}
-    if result.rowcount == len(rows):
-        return ids
+def _ignore_unexpected(connection: Connection, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
+    """Route with the same write what no trigger expects, where the version that says so is in force."""
+    versions = {arrival.unexpected_in for arrival in arrivals} - {None}
+    if not versions:
+        return
+    newest = connection.scalar(_NEWEST_TRIGGER_SET) or 0
+    for arrival, row in zip(arrivals, rows, strict=True):
+        if arrival.unexpected_in == newest:
+            row[_STATUS] = EventStatus.IGNORED.value
+            row[_ROUTED] = row[_ACCEPTED]
+            row[_TRIGGER_SET] = newest
+
+
+_NEWEST_TRIGGER_SET = select(func.max(trigger_sets.c.version))
+
+
+def _insert_new(connection: Connection, rows: list[Row]) -> set[str] | None:
+    """Insert the rows whose dedup key is new at their door; return their ids, or None for all of them."""
+    inserted = _insert(connection, events, _EVENT_COLUMNS, rows, " ON CONFLICT DO NOTHING")
+    if inserted == len(rows):
+        return None
+    ids = [row[_ID] for row in rows]
     return set(connection.scalars(select(events.c.id).where(events.c.id.in_(ids))))
 
 
-def _insert_bodies(connection: Connection, arrivals: Sequence[Arrival]) -> None:
-    if arrivals:
-        connection.execute(
-            insert(bodies),
-            [
-                {
-                    "event_id": arrival.id,
-                    "body": arrival.draft.body,
-                    "body_format": arrival.draft.body_format.value,
-                    "content_type": arrival.draft.content_type,
-                    "headers": orjson.dumps(arrival.draft.headers).decode(),
-                }
-                for arrival in arrivals
-            ],
-        )
+def _insert(
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Row], ending: str = ""
+) -> int:
+    """Insert rows, many with one statement; return how many were inserted."""
+    placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    inserted = 0
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        few = rows[start : start + ROWS_AT_ONCE]
+        statement = _insert_statement(table.name, columns, len(few), placeholder, ending)
+        result = connection.exec_driver_sql(statement, tuple(chain.from_iterable(few)))
+        inserted += result.rowcount
+    return inserted
+
+
+@functools.lru_cache(maxsize=1024)
+def _insert_statement(table: str, columns: tuple[str, ...], rows: int, placeholder: str, ending: str) -> str:
+    values = f"({', '.join([placeholder] * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([values] * rows)}{ending}"  # noqa: S608 # names of ours
+
+
+def _recorded(row: Row) -> Recorded:
+    return Recorded(row[_ID], depth=row[_DEPTH], routed=row[_ROUTED] is not None)
 
 
 def _outcomes(
-    connection: Connection, arrivals: Sequence[Arrival], rows: list[dict[str, Any]], fresh: set[str]
+    connection: Connection, arrivals: Sequence[Arrival], rows: list[Row], fresh: set[str]
 ) -> list[Recorded]:
-    if len(fresh) == len(rows):
-        return [Recorded(row["id"], depth=row["depth"]) for row in rows]
-    firsts = _first_ones(connection, (row for row in rows if row["id"] not in fresh))
+    firsts = _first_ones(connection, (row for row in rows if row[_ID] not in fresh))
     outcomes = []
     seen_again: list[dict[str, Any]] = []
     for arrival, row in zip(arrivals, rows, strict=True):
-        if row["id"] in fresh:
-            outcomes.append(Recorded(row["id"], depth=row["depth"]))
+        if row[_ID] in fresh:
+            outcomes.append(_recorded(row))
             continue
-        first_id, first_digest = firsts[row["door"], row["dedup_key"]]
-        conflict = first_digest != row["digest"]
+        first_id, first_digest = firsts[row[_DOOR], row[_DEDUP_KEY]]
+        conflict = first_digest != row[_DIGEST]
         outcomes.append(Recorded(first_id, duplicate=True, conflict=conflict))
         # A strict door turns a conflict away: that is a rejection, not a duplicate.
         if not (conflict and arrival.draft.strict):
@@ -153,10 +213,8 @@ def _outcomes(
     return outcomes
 
 
-def _first_ones(
-    connection: Connection, rows: Iterable[dict[str, Any]]
-) -> dict[tuple[str, str], tuple[str, bytes]]:
-    keys = {(row["door"], row["dedup_key"]) for row in rows}
+def _first_ones(connection: Connection, rows: Iterable[Row]) -> dict[tuple[str, str], tuple[str, bytes]]:
+    keys = {(row[_DOOR], row[_DEDUP_KEY]) for row in rows}
     found = connection.execute(
         select(events.c.door, events.c.dedup_key, events.c.id, events.c.digest).where(
             tuple_(events.c.door, events.c.dedup_key).in_(keys)

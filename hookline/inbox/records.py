@@ -59,11 +59,17 @@ TERMINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "GONE")
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A draft that was given its tracking id, on its way to the disk."""
+    """A draft that was given its tracking id, on its way to the disk.
+
+    Parameters
+    ----------
+    unexpected_in: a version of the trigger set in which no trigger expects its type.
+    """
 
     id: str
     draft: Draft
     accepted: datetime
+    unexpected_in: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +82,14 @@ class Recorded:
     duplicate: an event with this `source_id` was there already.
     conflict: it was there with another body.
     depth: number of events before it in its chain.
+    routed: it was recorded as ignored, as no trigger in force expects its type; nothing is left to be done.
     """
 
     id: str
     duplicate: bool = False
     conflict: bool = False
     depth: int = 0
+    routed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,10 @@ class TriggerSet:
         """Return the trigger with that id, or None."""
         return self._by_id.get(trigger_id)
 
+    def expects(self, event_type: str) -> bool:
+        """Return whether an enabled trigger expects events of this type, whatever else it asks of them."""
+        return bool(self._expecting(event_type))
+
     def match(self, event: Event) -> list[Match]:
         """Return one match for each enabled trigger that expects the event's type, filtered ones included."""
         expecting = self._expecting(event.type)

@@ -1,0 +1,89 @@
+"""What the connections of a listener share: the application, limits, and one clock for all deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope
+
+from hookline.errors import Refusal
+from hookline.sources import Reply
+
+if TYPE_CHECKING:
+    from hookline.gateway.connection import Connection
+
+#: Answers a request, given as the scope and the body's `receive` of ASGI.
+App = Callable[[Scope, Receive], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a connection may take.
+
+    Parameters
+    ----------
+    connections: so many at once; beyond, the longest idle ones are closed, then new ones are turned away.
+    header_bytes, headers: size of the request line and headers together, and their number.
+    idle_seconds: between requests.
+    header_seconds: from a request's first byte to the end of its headers.
+    body_seconds: for a body, and a second more for each `body_bytes_per_second` that have come.
+    write_seconds: without the reader taking anything of the answer.
+    """
+
+    connections: int = 4096
+    header_bytes: int = 32_768
+    headers: int = 100
+    idle_seconds: float = 75.0
+    header_seconds: float = 10.0
+    body_seconds: float = 20.0
+    body_bytes_per_second: int = 16_384
+    write_seconds: float = 30.0
+
+
+class Hub:
+    """What the connections of a listener share.
+
+    Parameters
+    ----------
+    app: answers requests.
+    limits: what a connection may take.
+    on_refused: told of what was turned away before it was a request, with the sender's address.
+    """
+
+    def __init__(self, app: App, limits: Limits, on_refused: Callable[[Refusal, str], None]) -> None:
+        self.app = app
+        self.limits = limits
+        self.on_refused = on_refused
+        self.loop = asyncio.get_running_loop()
+        #: In the order they came; a dict, because sets have none.
+        self.connections: dict[Connection, None] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.closing = False
+        self.now = self.loop.time()
+        self.date = b""
+        self._tick()
+
+    async def tick_for_ever(self) -> None:
+        """Look at every connection's deadline once a second."""
+        while True:
+            await asyncio.sleep(1)
+            self._tick()
+            for connection in [each for each in self.connections if each.deadline <= self.now]:
+                connection.out_of_time()
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self.date = b"date: " + formatdate(usegmt=True).encode("ascii") + b"\r\n"
+
+    def make_room(self) -> bool:
+        """Return whether there is room for one more; where not, close those that have been idle longest."""
+        if len(self.connections) < self.limits.connections:
+            return True
+        idle = [each for each in self.connections if each.idle][: self.limits.connections // 16 + 1]
+        for connection in idle:
+            connection.abort()
+        return bool(idle)
