@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from hookline.settings import Settings
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+#: Between tries while the endpoint is away.
+BACKOFF = Backoff(base=timedelta(seconds=1), ceiling=timedelta(minutes=1))
 BATCH = 100
 #: An event that is answered with a server error so often is given up, so that others get their turn.
 ATTEMPTS = 20
@@ -84,7 +87,7 @@ class Targets:
 
 async def export_for_ever(inbox: Inbox, targets: Targets) -> None:
     """Send what waits in the outbox, for ever."""
-    backoff, failures = Backoff(), 0
+    failures = 0
     async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
         while True:
             try:
@@ -96,7 +99,7 @@ async def export_for_ever(inbox: Inbox, targets: Targets) -> None:
                 failures += 1
                 if failures == 1:
                     log.warning("OpenLineage: %s; trying again", failed)
-                await asyncio.sleep(LOOK_SECONDS + 12 * backoff.delay(failures).total_seconds())
+                await asyncio.sleep(BACKOFF.delay(failures, at_least=LOOK_SECONDS).total_seconds())
 
 
 async def export_once(
