@@ -311,7 +311,7 @@ class Dispatcher:
             parameters=await self._parameters(dispatch, trigger, event),
             job_variables=trigger.job_variables,
             scheduled=self._clock() + trigger.schedule_after if trigger.schedule_after else None,
-            labels={"hookline.traceparent": event.traceparent} if event.traceparent else None,
+            labels=stamps.run_labels(event),
         )
 
     async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:

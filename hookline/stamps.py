@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hookline.current_run import TRACEPARENT_LABEL
 from hookline.event import Event
 from hookline.inbox import Dispatch
 
@@ -33,6 +34,17 @@ def run_tags(event: Event, merged: Sequence[str] = ()) -> list[str]:
     ids = [event.id, *(other for other in merged if other != event.id)]
     tags = [f"event:{event_id}" for event_id in ids[:EVENT_TAGS]]
     return [*tags, f"event-type:{event.type}"[:TAG_CHARACTERS], f"source:{event.source}"[:TAG_CHARACTERS]]
+
+
+def run_labels(event: Event) -> dict[str, str] | None:
+    """Return a run's labels: the trace context that the event came with, if it did.
+
+    Under our own name for people and tools, and under the one by which Prefect goes on with a trace: its
+    spans become part of it, and subflows and deployments that the run calls get it too.
+    """
+    if event.traceparent is None:
+        return None
+    return {"hookline.traceparent": event.traceparent, TRACEPARENT_LABEL: event.traceparent}
 
 
 def link_key(event: Event) -> str:
