@@ -218,17 +218,6 @@ async def test_a_project_moves_from_stock_deploy_to_hookline_and_starts_nothing_
     assert await shop.automations("sum-up/nightly") == set()
 
 
-async def test_chosen_deployments_leave_the_others_in_force(shop: Shop) -> None:
-    """`hookline deploy NAME` replaces the triggers of that deployment, and those alone."""
-    await shop.inbox.save_trigger_set(
-        [trigger("record-order", "on-order", "placed"), trigger("sum-up", "nightly", "was-there-before")]
-    )
-    report = await shop.deploy(only=["nightly"])
-    assert report.deployments == ("sum-up/nightly",)
-    version, kept = await shop.kept()
-    assert (version, set(kept)) == (2, {"record-order/on-order/placed", "sum-up/nightly/asked"})
-
-
 async def test_a_missing_pool_is_told_before_anything_is_made(shop: Shop) -> None:
     """With the command that makes it."""
     shop.pool = "nowhere"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hookline import deploying
-from hookline.deploying import Plan, plan_deploy
+from hookline.deploying import Plan, carry_out, plan_deploy
 from hookline.errors import DeployError, HooklineError, TriggerError
 from hookline.flow_facts import FlowFacts
+from hookline.triggers import Trigger
 
 PROJECT = """\
     deployments:
@@ -123,6 +124,65 @@ async def test_a_trigger_satisfies_a_required_event(tmp_path: Path) -> None:
     """`event` without a default is set by the trigger, by itself or by a template."""
     planned = await plan(tmp_path, ("flows.orders.record", "flows.orders.needs_event"))
     assert len(planned.triggers) == 2
+
+
+class Store:
+    """A trigger store in memory."""
+
+    def __init__(self, *triggers: Trigger) -> None:
+        self.version = 1
+        self.documents = [trigger.to_dict() for trigger in triggers]
+
+    async def trigger_set(self) -> tuple[int, list[dict[str, Any]]]:
+        return self.version, self.documents
+
+    async def save_trigger_set(self, triggers: Sequence[Trigger]) -> int:
+        documents = [trigger.to_dict() for trigger in triggers]
+        self.version += documents != self.documents
+        self.documents = documents
+        return self.version
+
+
+class Prefect:
+    """A server that has everything."""
+
+    async def deployment(self, lane: str) -> object:
+        return lane
+
+    async def pool_limit(self, work_pool: str) -> int | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("only", "in_force"),
+    [
+        (None, ["record-order/on-order/placed", "record-order/on-order/templated"]),
+        (["nightly"], ["record-order/on-order/old"]),
+        (["on-order"], ["record-order/on-order/placed", "record-order/on-order/templated", "sum-up/nightly/old"]),
+    ],
+)  # fmt: skip
+async def test_chosen_deployments_leave_the_others_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: list[str] | None, in_force: list[str]
+) -> None:
+    """`hookline deploy NAME` replaces the triggers of that deployment; without names, all are replaced.
+
+    The same again is the same version.
+    """
+
+    async def deployed(*_: object) -> None: ...
+
+    monkeypatch.setattr(deploying, "_prefect_deploy", deployed)
+    old = [
+        Trigger(flow="sum-up", deployment="nightly", name="old", expect=("a",)),
+        Trigger(flow="record-order", deployment="on-order", name="old", expect=("a",)),
+    ]
+    store = Store(*old)
+    planned = await plan(tmp_path, only=only)
+    report = await carry_out(planned, store, Prefect())
+    assert [trigger.id for trigger in report.kept] == in_force
+    assert (report.version, report.changed) == (2, True)
+    again = await carry_out(planned, store, Prefect())
+    assert (again.version, again.changed) == (2, False)
 
 
 async def test_an_unknown_name_is_told_with_those_there_are(tmp_path: Path) -> None:
