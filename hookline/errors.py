@@ -39,6 +39,10 @@ class InboxFull(InboxError):
     """The inbox cannot take more just now (queue or disk full); the sender should retry later."""
 
 
+class InboxRefused(InboxError):
+    """The inbox's database refuses what was to be written: the same write will never succeed."""
+
+
 class PrefectUnavailable(HooklineError):
     """Prefect is away or overloaded: the same call may succeed later.
 
