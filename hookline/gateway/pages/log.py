@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from hookline.event import now
 from hookline.gateway.events import read_moment
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
+from hookline.gateway.pages.cursors import read_id
 from hookline.gateway.pages.serving import View, with_query
 from hookline.gateway.pages.visitor import Visitor
 from hookline.inbox import Dispatch, DispatchStatus, EventStatus, Search, StoredEvent, browsing
@@ -26,7 +26,6 @@ SPANS = (
     ("24h", "last 24 hours", timedelta(days=1)),
     ("7d", "last 7 days", timedelta(days=7)),
 )
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ async def event_log(house: House, exchange: Exchange, visitor: Visitor) -> View:
         "at_top": not newer and "before" not in _given(exchange),
         "older": with_query("/events", **filters, before=found[-1][0].id) if older else None,
         "newer": with_query("/events", **filters, after=found[0][0].id) if newer else None,
-        "curl": _curl(house),
+        "curl": first_curl(house),
         "link": lambda **changed: with_query("/events", **{**filters, **changed}),
     }
     return View("log", values)
@@ -95,7 +94,7 @@ async def _read_page(
     house: House, exchange: Exchange, search: Search
 ) -> tuple[list[tuple[StoredEvent, list[Dispatch]]], bool, bool]:
     """Return a page, and whether there are older and newer events than those on it."""
-    before, after = _cursor(exchange, "before"), _cursor(exchange, "after")
+    before, after = read_id(exchange, "before"), read_id(exchange, "after")
     if after is not None:
         upwards = replace(search, cursor=after, oldest_first=True)
         found = await house.inbox.read(lambda c: browsing.log(c, upwards))
@@ -103,15 +102,6 @@ async def _read_page(
     downwards = replace(search, cursor=before)
     found = await house.inbox.read(lambda c: browsing.log(c, downwards))
     return found[:PAGE], len(found) > PAGE, before is not None and bool(found)
-
-
-def _cursor(exchange: Exchange, name: str) -> str | None:
-    given = exchange.query(name)
-    if not given:
-        return None
-    if _ID.fullmatch(given) is None:
-        raise Refusal(400, "bad-query", f"{name} is not a tracking id.")
-    return given
 
 
 def _given(exchange: Exchange) -> set[str]:
@@ -143,7 +133,7 @@ def _length(event: StoredEvent, dispatches: Sequence[Dispatch]) -> timedelta | N
     return max(end for end in ends if end is not None) - event.accepted
 
 
-def _curl(house: House) -> str:
+def first_curl(house: House) -> str:
     """Return a command that sends a first event."""
     key = ' -H "Authorization: Bearer $HOOKLINE_API_KEY"' if house.access.callers else ""
     return (

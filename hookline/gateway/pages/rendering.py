@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -105,9 +106,12 @@ def _environment() -> Environment:
         "count": text.count,
         "short": _short,
         "badge": badge,
+        "quoted": lambda words: quote(words, safe=""),
     }
     environment.filters.update(filters)
     environment.globals["asset"] = address
+    # Not imported by the templates: a block that is rendered by itself does not see their imports.
+    environment.globals["parts"] = environment.get_template("parts.html").module
     return environment
 
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hookline.errors import Refusal
+from hookline.gateway.access import Scope
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
 from hookline.gateway.pages.assets import read_asset
+from hookline.gateway.pages.callers import send_test, source_list
+from hookline.gateway.pages.dead import dead_letters, replay_dead_letters, replay_event
+from hookline.gateway.pages.descent import lineage_graph, lineage_start
 from hookline.gateway.pages.detail import event_detail
+from hookline.gateway.pages.entrance import log_in, log_out, login_page
 from hookline.gateway.pages.log import event_log, find
 from hookline.gateway.pages.serving import (
     Answer,
     Build,
+    action,
     page,
     page_or,
     refused_page,
     signed_in_or_key,
     wants_page,
 )
+from hookline.gateway.pages.turned_away import rejections
 from hookline.gateway.replies import problem
 from hookline.sources import Reply
 
@@ -28,6 +35,8 @@ Route = tuple[str, str, Answer]
 _OVER: dict[tuple[str, str], Build] = {
     ("GET", "/events"): event_log,
     ("GET", "/events/{id}"): event_detail,
+    ("GET", "/rejections"): rejections,
+    ("GET", "/lineage/{kind}/{id*}"): lineage_graph,
 }
 #: What browsers fetch as it is, once they are signed in.
 _FETCHED = {("GET", "/events/{id}/body")}
@@ -35,6 +44,15 @@ _FETCHED = {("GET", "/events/{id}/body")}
 _ALONE: tuple[Route, ...] = (
     ("GET", "/", page(event_log)),
     ("GET", "/find", page(find)),
+    ("GET", "/dead", page(dead_letters)),
+    ("GET", "/lineage", page(lineage_start)),
+    ("GET", "/sources", page(source_list)),
+    ("GET", "/login", login_page),
+    ("POST", "/login", log_in),
+    ("POST", "/logout", log_out),
+    ("POST", "/actions/replay", action(Scope.ADMIN, replay_event)),
+    ("POST", "/actions/dead", action(Scope.ADMIN, replay_dead_letters)),
+    ("POST", "/actions/test", action(Scope.ADMIN, send_test)),
     ("GET", "/assets/{name}", read_asset),
 )
 

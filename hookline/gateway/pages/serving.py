@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +13,7 @@ from hookline.errors import HooklineError, Refusal
 from hookline.gateway.access import Caller, Scope
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
+from hookline.gateway.pages.live import answer_when_changed, asks_for_part
 from hookline.gateway.pages.rendering import page_reply, render, render_live
 from hookline.gateway.pages.visitor import Form, Visitor, read_form, visit
 from hookline.inbox.browsing import Attention, attention
@@ -23,18 +22,6 @@ from hookline.sources import Reply
 log = logging.getLogger(__name__)
 
 Answer = Callable[[House, Exchange], Awaitable[Reply]]
-
-#: The header with which the script asks for the live part of a page alone.
-PART = "hookline-part"
-LONGEST_WAIT_SECONDS = 20.0
-#: Pages that wait for news look again after so long, as other gateways may have made them.
-LOOK_AGAIN_SECONDS = 3.0
-#: A page is not brought up to date more often than this, however much happens.
-REST_SECONDS = 1.0
-
-_WAIT = re.compile(r"\bwait=(\d{1,4})\b")
-#: How long ago a time was changes by itself; that is no news.
-_AGO = re.compile(r'(<time class="ago"[^>]*>)[^<]*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ def page(build: Build) -> Answer:
     """Return the answer that shows a page to whoever may read."""
 
     async def answer(house: House, exchange: Exchange) -> Reply:
-        return await _shown(house, exchange, build)
+        return await _build(house, exchange, build)
 
     return answer
 
@@ -72,7 +59,7 @@ def page_or(json: Answer, build: Build) -> Answer:
 
     async def answer(house: House, exchange: Exchange) -> Reply:
         if wants_page(exchange):
-            return await _shown(house, exchange, build)
+            return await _build(house, exchange, build)
         return await json(house, exchange)
 
     return answer
@@ -103,7 +90,7 @@ def action(scope: Scope, act: Act) -> Answer:
             visitor = visit(house, exchange)
             if visitor.caller is None:
                 return await _to_sign_in(house, exchange, visitor)
-            form = await read_form(house, exchange, visitor)
+            form = await read_form(exchange, visitor)
             visitor.caller.require(scope)
             outcome = await act(house, exchange, visitor, form)
         except Refusal as refusal:
@@ -111,7 +98,7 @@ def action(scope: Scope, act: Act) -> Answer:
         except HooklineError as failed:
             return await refused_page(house, exchange, _unavailable(failed))
         if isinstance(outcome, View):
-            return await _whole(house, exchange, visitor, outcome)
+            return await shown(house, exchange, visitor, outcome)
         return see_other(outcome, visitor.cookies)
 
     return answer
@@ -148,28 +135,32 @@ def _quality(parameters: list[str]) -> float:
 
 async def refused_page(house: House, exchange: Exchange, refusal: Refusal) -> Reply:
     """Return a refusal as a page."""
-    try:
-        visitor = visit(house, exchange)
-    except Refusal:
-        # Not even a visitor: nothing of the house is shown, and nothing can be done.
-        visitor = Visitor(None, "")
+    # By a wrong name, nothing of the house is shown and nothing can be done.
+    visitor = Visitor(None, "") if refusal.status == 421 else _visitor(house, exchange)
     view = View("refused", {"refusal": refusal}, refusal.status)
-    reply = await _whole(house, exchange, visitor, view)
+    reply = await shown(house, exchange, visitor, view)
     return Reply(reply.status, (*reply.headers, *refusal.headers.items()), reply.body)
 
 
-async def _shown(house: House, exchange: Exchange, build: Build) -> Reply:
+def _visitor(house: House, exchange: Exchange) -> Visitor:
+    try:
+        return visit(house, exchange)
+    except Refusal:
+        return Visitor(None, "")
+
+
+async def _build(house: House, exchange: Exchange, build: Build) -> Reply:
     try:
         visitor = visit(house, exchange)
         if visitor.caller is None:
             return await _to_sign_in(house, exchange, visitor)
         visitor.caller.require(Scope.READ)
-        if exchange.headers.get(PART) == "live":
+        if asks_for_part(exchange):
             return await _live(house, exchange, visitor, build)
         view = await build(house, exchange, visitor)
         if isinstance(view, str):
             return see_other(view, visitor.cookies)
-        return await _whole(house, exchange, visitor, view)
+        return await shown(house, exchange, visitor, view)
     except Refusal as refusal:
         return await refused_page(house, exchange, refusal)
     except HooklineError as failed:
@@ -184,10 +175,11 @@ async def _to_sign_in(house: House, exchange: Exchange, visitor: Visitor) -> Rep
     # A strict cookie does not come along when a link elsewhere leads here; from our own page it does.
     again = exchange.headers.get("sec-fetch-site") in ("cross-site", "same-site")
     values = {"wanted": wanted if exchange.scope["method"] == "GET" else "/", "again": again, "wrong": None}
-    return await _whole(house, exchange, visitor, View("login", values, 401))
+    return await shown(house, exchange, visitor, View("login", values, 401))
 
 
-async def _whole(house: House, exchange: Exchange, visitor: Visitor, view: View) -> Reply:
+async def shown(house: House, exchange: Exchange, visitor: Visitor, view: View) -> Reply:
+    """Return a page as a visitor gets it."""
     values = {**await _frame(house, exchange, visitor), **view.values}
     # In a thread: building a page takes milliseconds, in which the doors go on answering.
     html = await asyncio.to_thread(render, view.template, values)
@@ -195,38 +187,14 @@ async def _whole(house: House, exchange: Exchange, visitor: Visitor, view: View)
 
 
 async def _live(house: House, exchange: Exchange, visitor: Visitor, build: Build) -> Reply:
-    """Return the live part of a page once it differs from what the asker has; 304 if it does not in time."""
-    known = exchange.headers.get("if-none-match")
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + _wait_seconds(exchange)
-    with house.changes.watch() as watch:
-        if known is not None:
-            await asyncio.sleep(min(REST_SECONDS, max(deadline - clock(), 0)))
-        while True:
-            view = await build(house, exchange, visitor)
-            if isinstance(view, str):
-                raise Refusal(400, "not-live", "This page does not change while it is looked at.")
-            values = {**await _frame(house, exchange, visitor), **view.values}
-            html = await asyncio.to_thread(render_live, view.template, values)
-            etag = _etag(html)
-            if etag != known:
-                return page_reply(html, view.status, (("etag", etag),))
-            left = deadline - clock()
-            if left <= 0:
-                return Reply(304, (("etag", etag), ("cache-control", "no-store")))
-            if await watch.wait(min(left, LOOK_AGAIN_SECONDS)):
-                await asyncio.sleep(min(REST_SECONDS, max(deadline - clock(), 0)))
+    async def render_now() -> str:
+        view = await build(house, exchange, visitor)
+        if isinstance(view, str):
+            raise Refusal(400, "not-live", "This page does not change while it is looked at.")
+        values = {**await _frame(house, exchange, visitor), **view.values}
+        return await asyncio.to_thread(render_live, view.template, values)
 
-
-def _etag(html: str) -> str:
-    said = _AGO.sub(r"\1", html)
-    return f'"{hashlib.sha256(said.encode()).hexdigest()[:24]}"'
-
-
-def _wait_seconds(exchange: Exchange) -> float:
-    """Return how long the asker wants to wait for news (`Prefer: wait=25`, RFC 7240)."""
-    found = _WAIT.search(exchange.headers.get("prefer") or "")
-    return min(float(found[1]), LONGEST_WAIT_SECONDS) if found else 0.0
+    return await answer_when_changed(house.changes, exchange, render_now)
 
 
 async def _frame(house: House, exchange: Exchange, visitor: Visitor) -> dict[str, Any]:

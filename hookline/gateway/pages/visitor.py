@@ -2,7 +2,7 @@
 
 With API keys configured a visitor signs in with one. The cookie holds no key: it is an expiry and a
 signature over it and the key's digest, so it ends with the key. Actions are forms; each carries a token that
-belongs to the visitor's own cookie, and must come from a page of ours.
+belongs to the visitor's own cookie.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from hookline.errors import Refusal
 from hookline.gateway.access import LOCAL, Caller, Scope
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
-from hookline.gateway.reading import read_body
-from hookline.settings import LOOPBACK
+from hookline.gateway.reading import Proxies, read_body, sender_url
 from hookline.sources import Headers
 
 SESSION = timedelta(hours=12)
@@ -59,9 +58,8 @@ def visit(house: House, exchange: Exchange) -> Visitor:
 
     Raises
     ------
-    Refusal: 421, a name that is not this machine's leads here; 401, an API key that is not known.
+    Refusal: 401, an API key that is not known.
     """
-    _check_host(house, exchange)
     jar = _Jar(house, exchange)
     mark = jar.read("visit")
     cookies: tuple[str, ...] = ()
@@ -144,14 +142,13 @@ class Form:
         return self.fields.get(name, [])
 
 
-async def read_form(house: House, exchange: Exchange, visitor: Visitor) -> Form:
-    """Return the form that a visitor sent.
+async def read_form(exchange: Exchange, visitor: Visitor) -> Form:
+    """Return the form that a visitor sent. That no other site's page sent it was checked before.
 
     Raises
     ------
-    Refusal: 403, it does not come from a page of ours or has no token of the visitor; 413, 415.
+    Refusal: 403, it has no token of the visitor; 413, 415.
     """
-    _check_origin(house, exchange)
     if exchange.headers.media_type != "application/x-www-form-urlencoded":
         raise Refusal(415, "not-a-form", "Pages send forms; programs use the API, see /docs.")
     body = await read_body(exchange.headers, exchange.receive, FORM_BYTES)
@@ -164,60 +161,6 @@ async def read_form(house: House, exchange: Exchange, visitor: Visitor) -> Form:
     if not hmac.compare_digest(given, visitor.token.encode()):
         raise Refusal(403, "stale-form", "This form is too old, or not yours; load the page again and retry.")
     return form
-
-
-def _check_origin(house: House, exchange: Exchange) -> None:
-    """Check that a page of ours sent the request.
-
-    Raises
-    ------
-    Refusal: 403.
-    """
-    site = exchange.headers.get("sec-fetch-site")
-    origin = urlsplit(exchange.headers.get("origin") or "").netloc.lower()
-    if site is not None:
-        ours = site == "same-origin"
-    else:
-        ours = bool(origin) and origin in (_host(house, exchange), _public_host(house))
-    if not ours:
-        raise Refusal(403, "foreign-origin", "No page of this gateway sent this; open one and retry there.")
-
-
-def _check_host(house: House, exchange: Exchange) -> None:
-    """Check that the browser came here by our own name.
-
-    Without keys, being on this machine is all that is asked of a visitor. A page elsewhere must not get in by
-    letting a name of its own resolve to this machine.
-
-    Raises
-    ------
-    Refusal: 421.
-    """
-    if house.access.callers:
-        return
-    host = _host(house, exchange)
-    name = urlsplit(f"//{host}").hostname or ""
-    if name in LOOPBACK or name.endswith(".localhost") or host == _public_host(house):
-        return
-    raise Refusal(
-        421,
-        "unknown-host",
-        "Without API keys the pages answer only to this machine's own name. Open them at"
-        f" {house.settings.gateway_url}, or set HOOKLINE_URL to the address at which you reach them.",
-    )
-
-
-def _host(house: House, exchange: Exchange) -> str:
-    client = exchange.scope.get("client")
-    if client and client[0] in house.settings.trusted_proxies:
-        forwarded = (exchange.headers.get("x-forwarded-host") or "").split(",")[0].strip()
-        if forwarded:
-            return forwarded.lower()
-    return (exchange.headers.get("host") or "").lower()
-
-
-def _public_host(house: House) -> str:
-    return urlsplit(house.settings.gateway_url).netloc.lower()
 
 
 # Cookies ---------------------------------------------------------------------------------------------
@@ -251,11 +194,8 @@ class _Jar:
 
 
 def _is_https(house: House, exchange: Exchange) -> bool:
-    client = exchange.scope.get("client")
-    forwarded = ""
-    if client and client[0] in house.settings.trusted_proxies:
-        forwarded = (exchange.headers.get("x-forwarded-proto") or "").split(",")[0].strip()
-    return "https" in (exchange.scope["scheme"], forwarded, urlsplit(house.settings.gateway_url).scheme)
+    came_by = sender_url(exchange.scope, exchange.headers, Proxies(house.settings.trusted_proxies))
+    return came_by.startswith("https:") or house.settings.gateway_url.startswith("https:")
 
 
 def _sign(house: House, purpose: str, text: str) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from hookline.gateway.pages.text import took
 from hookline.inbox import ACTIVE, Dispatch, DispatchStatus, Tracked
+from hookline.inbox.browsing import Work
 
 #: A bar that would be narrower could not be seen, in per cent of the width.
 NARROWEST = 0.4
@@ -51,21 +52,6 @@ class Step:
     bars: tuple[Bar, ...]
     dispatch: Dispatch | None = None
     nested: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A task run inside a flow run.
-
-    Parameters
-    ----------
-    flow_run_id: the flow run.
-    """
-
-    flow_run_id: str
-    name: str
-    began: datetime
-    ended: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

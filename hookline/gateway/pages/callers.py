@@ -1,0 +1,133 @@
+"""Sources: who may knock, when each last did, and a test event that goes through the same door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hookline.errors import Refusal, SourcesError
+from hookline.event import now
+from hookline.gateway.desk import Desk
+from hookline.gateway.exchange import Exchange
+from hookline.gateway.house import House
+from hookline.gateway.pages.log import first_curl
+from hookline.gateway.pages.serving import View
+from hookline.gateway.pages.visitor import Form, Visitor
+from hookline.inbox import StoredEvent, browsing
+from hookline.sources import Handshake, Headers, Knock, Source, sign
+
+#: Names of senders at `/events` that the page lists.
+SENDERS = 50
+_SAMPLE = orjson.dumps(
+    {"test": True, "message": "Sent from Hookline's pages"}, option=orjson.OPT_INDENT_2
+).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A source as the page lists it.
+
+    Parameters
+    ----------
+    condition: `ready`, `not ready` or `retired`.
+    recipe: the recipe's name, with the provider's where that differs.
+    verified: an official vector of the provider holds, or there is no provider who could have one.
+    address: where the provider sends to; the token of one that has tokens is left out.
+    prefix: what the types of its events begin with.
+    faults: what is wrong, safe to show.
+    last: its newest event.
+    untestable: why no test event can be sent.
+    sample: the body of a test event.
+    """
+
+    name: str
+    condition: str
+    recipe: str
+    verified: bool
+    address: str
+    prefix: str
+    faults: tuple[str, ...]
+    last: StoredEvent | None
+    untestable: str | None
+    sample: str = _SAMPLE
+
+
+async def source_list(house: House, exchange: Exchange, visitor: Visitor) -> View:
+    """Build `GET /sources`."""
+    newest = await house.inbox.read(
+        lambda c: browsing.newest_of_each_source(c, limit=SENDERS + len(house.sources))
+    )
+    values: dict[str, Any] = {
+        "sources": [_listed(house, source, newest.get(name)) for name, source in house.sources.items()],
+        "senders": [event for name, event in newest.items() if name not in house.sources],
+        "curl": first_curl(house),
+    }
+    return View("sources", values)
+
+
+def _listed(house: House, source: Source, last: StoredEvent | None) -> Listed:
+    retired = source.sunset is not None and source.sunset <= now()
+    faults = [f"Set {name}, then start the gateway again." for name in source.missing]
+    faults += [f"A secret cannot be used: {wrong}." for wrong in source.unusable]
+    title = source.recipe.title
+    return Listed(
+        name=source.name,
+        condition="retired" if retired else "ready" if source.ready else "not ready",
+        recipe=title
+        if title.lower() == source.recipe_name
+        else f"{title or 'recipe'} ({source.recipe_name})",
+        verified=source.recipe.verified or not source.recipe.docs,
+        address=_address(house, source, "<token>" if source.needs_token else None),
+        prefix=source.prefix,
+        faults=tuple(faults),
+        last=last,
+        untestable=_untestable(house, source),
+    )
+
+
+def _address(house: House, source: Source, token: str | None) -> str:
+    address = source.url or f"{house.settings.gateway_url}/webhooks/{source.name}"
+    return f"{address}/{token}" if token is not None and source.url is None else address
+
+
+def _untestable(house: House, source: Source) -> str | None:
+    if not source.ready:
+        return "it lets nobody in."
+    try:
+        sign(source, _SAMPLE.encode(), now(), url=_address(house, source, None))
+    except (SourcesError, ValueError) as wrong:
+        return str(wrong)
+    return None
+
+
+async def send_test(house: House, exchange: Exchange, visitor: Visitor, form: Form) -> str:
+    """Take the form of a source: send a test event, and lead to its page."""
+    source = house.sources.get(form.one("source"))
+    if source is None:
+        raise Refusal(404, "no-such-source", "There is no such source; load the page again.")
+    body = form.one("body").replace("\r\n", "\n").encode()
+    kind = form.one("kind").strip() or "test"
+    token = source.tokens[0].text if source.tokens else None
+    address = _address(house, source, token)
+    try:
+        headers = sign(source, body, now(), kind=kind, url=address)
+    except (SourcesError, ValueError) as wrong:
+        raise Refusal(409, "cannot-sign", str(wrong)) from None
+    knock = Knock(
+        method="POST",
+        url=address,
+        path=f"/webhooks/{source.name}",
+        query_string=b"",
+        headers=Headers.of({"User-Agent": "Hookline test", **headers}),
+        body=body,
+        received=now(),
+        remote="the pages, as a test",
+        token=token,
+    )
+    outcome = await source.receive(knock)
+    if isinstance(outcome, Handshake):
+        raise Refusal(409, "handshake", f"The body is a handshake ({outcome.name}), not an event.")
+    recorded = await Desk(house).record_all(outcome)
+    return f"/events/{recorded[0].id}" if recorded else "/sources"
