@@ -158,9 +158,12 @@ class Prefect:
     [
         (None, ["record-order/on-order/placed", "record-order/on-order/templated"]),
         (["nightly"], ["record-order/on-order/old"]),
-        (["on-order"], ["record-order/on-order/placed", "record-order/on-order/templated", "sum-up/nightly/old"]),
+        (
+            ["on-order"],
+            ["record-order/on-order/placed", "record-order/on-order/templated", "sum-up/nightly/old"],
+        ),
     ],
-)  # fmt: skip
+)
 async def test_chosen_deployments_leave_the_others_in_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: list[str] | None, in_force: list[str]
 ) -> None:
