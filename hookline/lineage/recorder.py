@@ -41,6 +41,7 @@ BATCH = 500
 WAITING = 5_000
 #: How often what the stream gave is compared with what Prefect has stored.
 SWEEP_SECONDS = 15.0
+LONGEST_SWEEP_SECONDS = 120.0
 #: Prefect stores events some seconds after it streams them.
 STORED_AFTER = timedelta(seconds=20)
 #: A window is looked at again for so long: a sender that could not reach Prefect sends late.
@@ -102,6 +103,7 @@ class Recorder:
         self._cursor = now()
         self._foreign_since = self._cursor
         self._is_caught_up = False
+        self._counting_took = 0.0
 
     @property
     def is_caught_up(self) -> bool:
@@ -233,12 +235,11 @@ class Recorder:
         backoff, failures = Backoff(), 0
         while True:
             self._sweep_now.clear()
-            started = time.monotonic()
             try:
                 await self._sweep()
                 failures = 0
                 # Counting is work for Prefect; do not keep it busy with it.
-                wait = max(SWEEP_SECONDS, 50 * (time.monotonic() - started))
+                wait = min(max(SWEEP_SECONDS, 50 * self._counting_took), LONGEST_SWEEP_SECONDS)
             except (PrefectUnavailable, PrefectRefused, InboxError) as failed:
                 log.debug("lineage: reading what was missed: %s", failed)
                 failures += 1
@@ -273,7 +274,9 @@ class Recorder:
 
     async def _read_missed(self, since: datetime, until: datetime) -> None:
         """Read a window again if Prefect has stored more of it than was taken; only the part that differs."""
+        started = time.monotonic()
         stored, taken = await self._prefect.count_events(since, until), self._count_taken(since, until)
+        self._counting_took = time.monotonic() - started
         if stored <= taken:
             return
         self._is_caught_up = False
