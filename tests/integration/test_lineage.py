@@ -1,0 +1,322 @@
+"""Lineage with everything real: flows that write down what they do, and a graph that must say the same.
+
+The tests share one system and run in this order; each leaves it working.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hookline.event import new_id
+from tests.support.prefect import PrefectHttp
+from tests.support.up import Up, running_up, until
+from tests.unit.lineage.test_openlineage import valid
+
+PROJECT = Path(__file__).parents[1] / "support" / "chain_project"
+TOKEN = "made-up-for-this-test-0123"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+#: Chains at the same time. `scripts/bench lineage` compares a hundred.
+CHAINS = 10
+TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+Fact = tuple[str, str, str]
+
+
+@dataclass
+class Shop:
+    """A running system with the chain's flows, and the facts that they write down."""
+
+    up: Up
+    folder: Path
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
+
+    @property
+    def prefect(self) -> PrefectHttp:
+        return PrefectHttp(self.up.api)
+
+    def deliver(self, type: str, number: int, **headers: str) -> str:
+        """Deliver a webhook; return the tracking id."""
+        answer = self.http.post(
+            f"{self.up.url}/webhooks/shop", json={"type": type, "number": number, "id": f"{type}-{number}"},
+            headers={"Authorization": f"Bearer {TOKEN}", **headers},
+        )  # fmt: skip
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def lineage(self, kind: str, id: str, **query: Any) -> dict[str, Any]:
+        answer = self.http.get(f"{self.up.url}/lineage/{kind}/{id}", params=query)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def settled(self, kind: str, id: str, events: int, **query: Any) -> dict[str, Any]:
+        """Return a graph once it has so many events and all of its runs and tasks have ended."""
+
+        def ask() -> dict[str, Any] | None:
+            graph = self.lineage(kind, id, **query)
+            if sum(node["kind"] == "event" for node in graph["nodes"]) < events:
+                return None
+            running = [
+                node
+                for node in graph["nodes"]
+                if node["kind"] in ("flow_run", "task_run") and node["state"] not in TERMINAL
+            ]
+            waiting = [node for node in graph["nodes"] if node["state"] in ("accepted", "pending")]
+            return None if running or waiting else graph
+
+        graph: dict[str, Any] = until(ask, f"the graph of {kind} {id} is complete", 90)
+        return graph
+
+    def truth(self, *wanted: str) -> set[Fact]:
+        """Return what the flows wrote down."""
+        file = self.folder / "truth.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return {tuple(json.loads(line)) for line in lines if json.loads(line)[0] in wanted}
+
+    def close_gate(self, number: int) -> None:
+        (self.folder / "gate" / str(number)).touch()
+
+    def open_gate(self, number: int) -> None:
+        (self.folder / "gate" / str(number)).unlink()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("shop")
+    project = shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "gate").mkdir()
+    # The tests' own HOOKLINE_ variables do not reach the system; a project's .env file does.
+    (project / ".env").write_text(f"HOOKLINE_OPENLINEAGE_FILE={folder / 'openlineage.jsonl'}\n")
+    variables = {
+        "CHAIN_TRUTH": str(folder / "truth.jsonl"),
+        "CHAIN_GATE": str(folder / "gate"),
+        "SHOP_TOKEN": TOKEN,
+    }
+    with pytest.MonkeyPatch.context() as patch, running_up(project, folder / "data") as up:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        up.start("--no-sample").wait_for("Ctrl-C stops everything")
+        yield Shop(up, folder)
+
+
+def facts(graph: dict[str, Any], *wanted: str) -> set[Fact]:
+    """Return a graph's edges as the flows write them down: without the dispatch between event and run."""
+    edges = {(edge["link"], edge["source"], edge["target"]) for edge in graph["edges"]}
+    event_of = {target: source for link, source, target in edges if link == "matched"}
+    started = {
+        ("started", event_of[source], target)
+        for link, source, target in edges
+        if link == "started" and source in event_of
+    }
+    return {fact for fact in edges if fact[0] in wanted and fact[0] != "started"} | started
+
+
+def of_chain(graph: dict[str, Any], truth: set[Fact]) -> set[Fact]:
+    """Return those facts that are about this graph's nodes."""
+    keys = {node["key"] for node in graph["nodes"]}
+    return {fact for fact in truth if fact[1] in keys or fact[2] in keys}
+
+
+LINKS = ("started", "sent", "wrote", "read")
+
+
+def test_one_webhook_is_traced_through_three_flows_and_two_assets(shop: Shop) -> None:
+    """Also when the Prefect server is killed in the middle, and all of its events are deleted at the end."""
+    shop.close_gate(1)
+    event = shop.deliver("order", 1, traceparent=TRACE)
+    until(lambda: len(shop.truth("started")) == 2, "the second flow runs", 60)
+    os.kill(shop.up.pids["Prefect server"], signal.SIGKILL)
+    shop.up.wait_for("Prefect server")
+    until(lambda: _is_up(shop.up.api), "the Prefect server is there again", 60)
+    shop.open_gate(1)
+
+    graph = shop.settled("event", event, events=3)
+
+    assert facts(graph, *LINKS) == shop.truth(*LINKS)
+    assert {node["id"] for node in graph["nodes"] if node["kind"] == "asset"} == {
+        "memory://shop/orders/1",
+        "memory://shop/prices/1",
+    }
+    kinds = [node["kind"] for node in graph["nodes"]]
+    # Three flows and the last one's subflow; its tasks, and the one that stands for it in its parent.
+    assert (kinds.count("flow_run"), kinds.count("task_run"), kinds.count("artifact")) == (4, 8, 1)
+    assert {target for _, _, target in shop.truth("is")} <= {node["key"] for node in graph["nodes"]}
+    _delete_prefects_events(shop)
+    assert shop.lineage("event", event) == graph
+    # The pages and the command line draw from the same document.
+    traced = shop.up.run("trace", event, "--json")
+    assert json.loads(traced.stdout) == graph
+
+
+def test_the_trace_can_be_read_from_any_of_its_ends(shop: Shop) -> None:
+    """By a run's id, by an asset's key; as a tree and as a flowchart."""
+    event = next(iter(shop.truth("started")))[1].removeprefix("event:")
+    graph = shop.lineage("event", event)
+    last = shop.lineage("asset", "memory://shop/prices/1", direction="up")
+    run = next(node["id"] for node in last["nodes"] if node["kind"] == "flow_run")
+
+    assert {n["id"] for n in last["nodes"] if n["kind"] == "event"} <= {n["id"] for n in graph["nodes"]}
+    tree = shop.up.run("trace", run).stdout
+    assert "shop.order" in tree
+    assert "sent orders.stored" in tree
+    assert "wrote memory://shop/prices/1" in tree
+    assert shop.up.run("trace", "memory://shop/orders/1", "--mermaid").stdout.startswith("flowchart LR")
+    assert "There is no event, flow run or asset" in shop.up.run("trace", new_id()).stderr
+
+
+def test_a_trace_context_is_carried_from_the_webhook_to_the_last_event(shop: Shop) -> None:
+    """Into the runs, by label, and out of them with every event that they send."""
+    last = next(e for _, _, e in shop.truth("sent")).removeprefix("event:")
+    run = next(r for _, e, r in shop.truth("started") if e == f"event:{last}").removeprefix("flow_run:")
+
+    stored = sqlite3.connect(f"file:{shop.up.data / 'inbox.db'}?mode=ro", uri=True)
+    contexts = {row[0] for row in stored.execute("SELECT traceparent FROM events")}
+    stored.close()
+
+    assert contexts == {TRACE}
+    assert shop.prefect.runs(id={"any_": [run]})[0]["labels"]["hookline.traceparent"] == TRACE
+
+
+def test_concurrent_chains_do_not_mix(shop: Shop) -> None:
+    """Not one edge more or less than the flows themselves wrote down."""
+    events = [shop.deliver("order", number) for number in range(100, 100 + CHAINS)]
+
+    graphs = [shop.settled("event", event, events=3) for event in events]
+
+    truth = shop.truth(*LINKS)
+    for graph in graphs:
+        assert facts(graph, *LINKS) == of_chain(graph, truth)
+    found = set().union(*(facts(graph, *LINKS) for graph in graphs))
+    assert len({fact for fact in truth if fact[0] == "started"} - found) == 3  # those of the first test
+    tasks = shop.truth("ran")
+    for graph in graphs:
+        assert of_chain(graph, tasks) <= facts(graph, "ran")
+
+
+def test_an_event_emitted_with_prefects_own_means_starts_its_flow_once(shop: Shop) -> None:
+    """It comes in as source `prefect`, with the run that emitted it as its cause, and only once."""
+    event = shop.deliver("emit", 1)
+
+    graph = shop.settled("event", event, events=2)
+
+    emitted = next(node for node in graph["nodes"] if node["kind"] == "event" and node["source"] == "prefect")
+    assert (emitted["type"], emitted["subject"]) == ("legacy.finished", "legacy.1")
+    assert [e for _, e, _ in shop.truth("heard")] == [emitted["key"]]
+    assert shop.http.get(f"{shop.up.url}/events/{emitted['id']}").json()["cause"]["event"] == event
+
+
+def test_every_run_says_why_it_exists(shop: Shop) -> None:
+    """Called by a run, made by a schedule, by an automation, by hand; what can be forged is marked so."""
+    deployment = shop.prefect.get("/deployments/name/other-answer/answer")["id"]
+    called = shop.deliver("call", 1)
+    shop.prefect.post(f"/deployments/{deployment}/create_flow_run", {"name": "by-hand"})
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    shop.prefect.post(
+        f"/deployments/{deployment}/schedules",
+        [{"active": True, "schedule": {"interval": 86_400, "anchor_date": soon}}],
+    )
+    shop.prefect.post("/automations/", _automation(deployment))
+    shop.prefect.post(
+        "/events",
+        [{"id": new_id(), "event": "test.alarm", "occurred": datetime.now(UTC).isoformat(),
+          "resource": {"prefect.resource.id": "test"}, "payload": {}}],
+    )  # fmt: skip
+
+    def causes() -> dict[str, bool] | None:
+        found: dict[str, bool] = {}
+        for run in shop.prefect.runs(
+            deployment_id={"any_": [deployment]}, state={"type": {"any_": ["COMPLETED"]}}
+        ):
+            answer = shop.http.get(f"{shop.up.url}/lineage/run/{run['id']}")
+            if answer.status_code == 200:
+                node = next(n for n in answer.json()["nodes"] if n["id"] == run["id"])
+                found[node["cause"]["kind"]] = node["cause"]["claimed"]
+        return found if len(found.keys() - {"unknown"}) == 4 else None
+
+    assert until(causes, "all four runs are known", 60) == {
+        "parent": False,
+        "schedule": False,
+        "automation": True,
+        "manual": False,
+    }
+    # What the called deployment sent belongs to the trace of the event that began it all.
+    graph = shop.settled("event", called, events=2)
+    assert {n["type"] for n in graph["nodes"] if n["kind"] == "event"} == {"shop.call", "answer.given"}
+
+
+def test_impact_lists_every_run_and_asset_below_an_event(shop: Shop) -> None:
+    """The whole chain of that event and nothing of the others."""
+    event = next(e for _, e, _ in shop.truth("started")).removeprefix("event:")
+    first = shop.lineage("event", event, direction="up")["nodes"]
+    root = next(n["id"] for n in first if n["kind"] == "event" and n["type"] == "shop.order")
+
+    listed = json.loads(shop.up.run("impact", root, "--json").stdout)
+
+    assert (len(listed["runs"]), len(listed["assets"]), len(listed["events"])) == (4, 2, 2)
+    printed = shop.up.run("impact", root).stdout
+    assert "4 runs, 2 assets, 2 events" in printed
+    assert "wrote memory://shop/orders/" in shop.up.run("impact", root, "--tree").stdout
+
+
+def test_every_run_is_exported_to_openlineage_once(shop: Shop) -> None:
+    """One START and one end for each run, each valid, with parents, roots and datasets."""
+    ended = {run["id"] for run in shop.prefect.runs(state={"type": {"any_": list(TERMINAL)}})}
+
+    def exported() -> list[dict[str, Any]] | None:
+        lines = (shop.folder / "openlineage.jsonl").read_text().splitlines()
+        events = [valid(json.loads(line)) for line in lines]
+        ends = {e["run"]["runId"] for e in events if e["eventType"] != "START"}
+        return events if ended <= ends else None
+
+    events: list[dict[str, Any]] = until(exported, "all runs are exported", 60)
+
+    steps = [(event["run"]["runId"], event["eventType"] == "START") for event in events]
+    assert len(steps) == len(set(steps))
+    assert {(run_id, start) for run_id in ended for start in (True, False)} <= set(steps)
+    summary = next(e for e in events if e["job"]["name"] == "chain-summary" and e["eventType"] != "START")
+    assert summary["run"]["facets"]["parent"]["job"]["name"] == "chain-report/report"
+    assert summary["run"]["facets"]["parent"]["root"]["job"]["name"] == "chain-orders/orders"
+    prices = [e for e in events if e["job"]["name"] == "chain-prices/prices" and e["eventType"] == "COMPLETE"]
+    assert all(len(event["inputs"]) == len(event["outputs"]) == 1 for event in prices)
+
+
+def _is_up(api: str) -> bool:
+    try:
+        return httpx.get(f"{api}/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _delete_prefects_events(shop: Shop) -> None:
+    """Do what Prefect does after seven days."""
+    database = sqlite3.connect(shop.up.data / "prefect" / "prefect.db", timeout=30)
+    with database:
+        for table in ("event_resources", "events"):
+            database.execute(f"DELETE FROM {table}")  # noqa: S608 (two names of ours)
+    database.close()
+
+
+def _automation(deployment: str) -> dict[str, Any]:
+    return {
+        "name": "on-alarm",
+        "trigger": {
+            "type": "event",
+            "expect": ["test.alarm"],
+            "posture": "Reactive",
+            "threshold": 1,
+            "within": 0,
+        },
+        "actions": [{"type": "run-deployment", "source": "selected", "deployment_id": deployment}],
+    }
