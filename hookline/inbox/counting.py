@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hookline.inbox.schema import counters
+
+# As text: it is part of every transaction, and building it costs more than running it.
+_ADD = (
+    "INSERT INTO counters (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value"
+)
 
 
 def add(connection: Connection, name: str, amount: int) -> None:
     """Add to a total; a total that does not exist yet starts at 0."""
     if not amount:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(counters)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["name"], set_={"value": counters.c.value + statement.excluded.value}
-        ),
-        {"name": name, "value": amount},
-    )
+    statement = _ADD if connection.dialect.paramstyle == "qmark" else _ADD.replace("?", "%s")
+    connection.exec_driver_sql(statement, (name, amount))
 
 
 def totals(connection: Connection) -> dict[str, int]:

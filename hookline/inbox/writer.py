@@ -7,9 +7,10 @@ the next ones queue up; then they commit together. Nobody is answered before the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,8 +23,9 @@ from hookline.inbox.records import Arrival, Recorded
 
 T = TypeVar("T")
 
-#: Writes that may wait for the disk; beyond this the door says 503 instead of growing.
+#: Writes that may wait for the disk, and bytes of bodies; beyond this the door says 503 instead of growing.
 QUEUE_LIMIT = 4096
+QUEUE_LIMIT_BYTES = 128 * 1024 * 1024
 #: Writes in one transaction; a larger one would only keep the first of it waiting.
 BATCH_LIMIT = 512
 
@@ -49,6 +51,9 @@ class Writer:
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._waiting_bytes = 0
+        # SQLite's one connection is held; PostgreSQL's comes from the pool, which tries whether it lives.
+        self._held = engine.connect() if engine.dialect.name == "sqlite" else None
         self._thread = threading.Thread(target=self._run, name="hookline-inbox-writer", daemon=True)
         self._thread.start()
 
@@ -64,9 +69,14 @@ class Writer:
         ------
         InboxFull: too many writes wait, or the disk refuses.
         """
-        if self._queue.qsize() >= QUEUE_LIMIT:
+        if self._queue.qsize() >= QUEUE_LIMIT or self._waiting_bytes >= QUEUE_LIMIT_BYTES:
             raise InboxFull("more writes wait for the disk than the inbox queues; retry in a second")
-        recorded: Recorded = await self._submit(arrival)
+        size = len(arrival.draft.body)
+        self._waiting_bytes += size
+        try:
+            recorded: Recorded = await self._submit(arrival)
+        finally:
+            self._waiting_bytes -= size
         return recorded
 
     async def execute(self, work: Callable[[Connection], T]) -> T:
@@ -92,6 +102,8 @@ class Writer:
         while (batch := self._next_batch()) is not None:
             results = self._commit(batch)
             self._loop.call_soon_threadsafe(_deliver, batch, results)
+        if self._held is not None:
+            self._held.close()
 
     def _next_batch(self) -> list[_Write] | None:
         first = self._queue.get()
@@ -112,13 +124,22 @@ class Writer:
     def _commit(self, batch: list[_Write]) -> list[Any]:
         """Return each write's result, or the error that it ended with."""
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 return _perform(connection, [write.work for write in batch])
         except Exception as failed:
             if len(batch) == 1:
                 return [_explained(failed)]
         # One of them spoiled the transaction: do them one by one, so that only that one fails.
         return [result for write in batch for result in self._commit([write])]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        if self._held is None:
+            with self._engine.begin() as connection:
+                yield connection
+        else:
+            with self._held.begin():
+                yield self._held
 
 
 def _perform(connection: Connection, works: list[Arrival | Callable[[Connection], Any]]) -> list[Any]:
