@@ -24,11 +24,13 @@ class Headers:
     raw: pairs of bytes with names in lower case, which is how ASGI servers hand them over.
     """
 
-    __slots__ = ("_index", "raw")
+    __slots__ = ("_content_type", "_index", "_media_type", "raw")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self.raw = raw if isinstance(raw, list) else list(raw)
         self._index: dict[bytes, bytes] | None = None
+        self._content_type: str | None = None
+        self._media_type: str | None = None
 
     @classmethod
     def of(cls, pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
@@ -52,12 +54,16 @@ class Headers:
     @property
     def content_type(self) -> str:
         """The Content-Type as received, or ""."""
-        return (self.raw_value(b"content-type") or b"").strip().decode("latin-1")
+        if self._content_type is None:
+            self._content_type = (self.raw_value(b"content-type") or b"").strip().decode("latin-1")
+        return self._content_type
 
     @property
     def media_type(self) -> str:
         """The Content-Type in lower case without its parameters, or ""."""
-        return self.content_type.partition(";")[0].rstrip().lower()
+        if self._media_type is None:
+            self._media_type = self.content_type.partition(";")[0].rstrip().lower()
+        return self._media_type
 
     def count(self, name: bytes) -> int:
         """Return how often a header was sent, by its lower-case name."""
@@ -105,6 +111,7 @@ class Knock:
     received: when it came in, aware; the clock that signatures are held against.
     remote: address of the sender.
     token: the opaque part of the URL after the source's name, if there was one.
+    verdict: how the sender was identified, for people, where that came before the body.
     """
 
     method: str
@@ -116,6 +123,7 @@ class Knock:
     received: datetime
     remote: str = ""
     token: str | None = None
+    verdict: str = ""
 
     def __repr__(self) -> str:
         """Describe the request without its query, headers and body, which may hold credentials."""

@@ -15,7 +15,7 @@ _MEMBERS = ("type", "source", "subject", "id", "time", "data", "cause")
 _CAUSE = ("event", "flow_run", "task_run")
 
 
-def parse_native(knock: Knock, *, door: str, default_source: str) -> Draft:
+def parse_native(knock: Knock, *, door: str, default_source: str, default_id: str | None = None) -> Draft:
     """Read our own JSON, `{type, source?, subject?, id?, time?, data?}`.
 
     A run that sends an event adds `cause`, `{event?, flow_run?, task_run?}`.
@@ -25,6 +25,7 @@ def parse_native(knock: Knock, *, door: str, default_source: str) -> Draft:
     knock: the request.
     door: the scope of deduplication.
     default_source: the source of an event that names none.
+    default_id: the id of an event that has none.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def parse_native(knock: Knock, *, door: str, default_source: str) -> Draft:
         door=door,
         type=kind,
         source=texts["source"] or default_source,
-        source_id=texts["id"],
+        source_id=texts["id"] or default_id,
         subject=texts["subject"],
         time=None if time is None else _read_time(time),
         data=document.get("data"),
@@ -59,6 +60,7 @@ def parse_native(knock: Knock, *, door: str, default_source: str) -> Draft:
         body_format=BodyFormat.ENVELOPE,
         content_type=knock.headers.content_type,
         headers=knock.headers.kept(CREDENTIALS),
+        verdict=knock.verdict,
         remote=knock.remote,
         strict=True,
         cause=_read_cause(document["cause"]) if document.get("cause") is not None else None,

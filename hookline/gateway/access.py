@@ -44,19 +44,21 @@ class Caller:
     name: what the key is called in doors and logs; says nothing about the key.
     scopes: what it may do.
     sources: the names it may send as, each a literal or with a trailing `*`; None is any.
+    verdict: how it was identified, for people.
     """
 
     name: str
     scopes: frozenset[Scope]
     sources: frozenset[str] | None = None
+    verdict: str = ""
+    door: str = field(init=False)
+    #: The source of an event that names none: the only one that the key may send as, or its name.
+    default_source: str = field(init=False)
 
-    @property
-    def default_source(self) -> str:
-        """The source of an event that names none: the only one that the key may send as, or its name."""
-        if self.sources is not None and len(self.sources) == 1:
-            (only,) = self.sources
-            return only.removesuffix("*") or self.name
-        return self.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "door", f"events/{self.name}")
+        only = next(iter(self.sources)) if self.sources is not None and len(self.sources) == 1 else ""
+        object.__setattr__(self, "default_source", only.removesuffix("*") or self.name)
 
     def require(self, scope: Scope) -> None:
         """Check that the caller may do something.
@@ -82,7 +84,7 @@ class Caller:
 
 
 #: Without keys the gateway listens on loopback alone, and whoever is on the machine may do everything.
-LOCAL = Caller("local", _EVERYTHING)
+LOCAL = Caller("local", _EVERYTHING, verdict="loopback, no key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,12 @@ def _read_key(written: str, place: str) -> tuple[bytes, Caller]:
     if at and (scope != Scope.SEND or not all(sources.split("+"))):
         raise SettingsError(f"{place}: sources are written as send@shop+crm, for the scope send alone")
     digest = _digest(key, place)
+    name = name or digest.hex()[:8]
     return digest, Caller(
-        name or digest.hex()[:8],
+        name,
         frozenset([Scope(scope)]) if scope in (Scope.SEND, Scope.READ) else _EVERYTHING,
         frozenset(sources.split("+")) if at else None,
+        verdict=f"API key {name}",
     )
 
 

@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+        self.hub = hub
         self._parser: Any = httptools.HttpRequestParser(self)
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._reading: Turn | None = None
         # The request that is being answered, and those that were sent before its answer was.
         self._answering: Turn | None = None
+        self._task: asyncio.Task[None] | None = None
         self._pipeline: deque[Turn] = deque()
         # After the last answer: what still comes is thrown away.
         self._deaf = False
@@ -71,8 +72,8 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
-        welcome = self._hub.make_room()
-        self._hub.connections[self] = None
+        welcome = self.hub.make_room()
+        self.hub.connections[self] = None
         if not welcome:
             self._refuse(
                 Refusal(503, "crowded", "Too many connections at once; retry.", headers={"retry-after": "1"})
@@ -80,7 +81,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the application, which may be waiting."""
-        self._hub.connections.pop(self, None)
+        self.hub.connections.pop(self, None)
         for turn in (self._reading, self._answering, *self._pipeline):
             if turn is not None:
                 turn.disconnect()
@@ -99,7 +100,7 @@ class Connection(asyncio.Protocol):
         elif self._reading is None:
             self._in_head = True
             self._head_bytes = len(data)
-            self.deadline = self._hub.now + self._hub.limits.header_seconds + 1
+            self.deadline = self.hub.now + self.hub.limits.header_seconds + 1
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
             malformed = Refusal(400, "bad-http", "This is not a well-formed HTTP/1.1 request.")
             self._end_reading(cause if isinstance(cause, Refusal) else malformed)
         else:
-            if self._in_head and self._head_bytes > self._hub.limits.header_bytes:
+            if self._in_head and self._head_bytes > self.hub.limits.header_bytes:
                 self._end_reading(_headers_too_large())
 
     def eof_received(self) -> bool:
@@ -128,9 +129,9 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Hold answers back until the reader has taken some."""
-        self.congested = self._hub.loop.create_future()
+        self.congested = self.hub.loop.create_future()
         self._left_to_write = self.transport.get_write_buffer_size()
-        self.deadline = self._hub.now + self._hub.limits.write_seconds
+        self.deadline = self.hub.now + self.hub.limits.write_seconds
 
     def resume_writing(self) -> None:
         """Let answers go on."""
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
         """Start answering."""
         self._in_head = False
         headers = self._headers
-        limits = self._hub.limits
+        limits = self.hub.limits
         if len(headers) > limits.headers or (
             self._head_bytes > limits.header_bytes and _size(self._url, headers) > limits.header_bytes
         ):
@@ -197,7 +198,7 @@ class Connection(asyncio.Protocol):
         keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
         turn = Turn(self, scope, keep_alive, self._expects_continue)
         self._reading = turn
-        self.deadline = self._hub.now + limits.body_seconds + 1
+        self.deadline = self.hub.now + limits.body_seconds + 1
         if self._answering is None:
             self._answer(turn)
         else:
@@ -213,7 +214,7 @@ class Connection(asyncio.Protocol):
             self._throw_away(len(body))
             return
         turn.take(body)
-        limits = self._hub.limits
+        limits = self.hub.limits
         self.deadline += len(body) / limits.body_bytes_per_second
 
     def on_message_complete(self) -> None:
@@ -230,23 +231,21 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, turn: Turn) -> None:
         self._answering = turn
-        task = self._hub.loop.create_task(turn.run(self._hub.app))
-        self._hub.tasks.add(task)
-        task.add_done_callback(self._hub.tasks.discard)
+        self._task = self.hub.loop.create_task(turn.run(self.hub.app))
 
     def answered(self, turn: Turn) -> None:
         """Go on after an answer was written."""
         if turn is self._reading:
             # It was answered before its body had come: read that, so that the sender gets to see the answer.
             self._draining = True
-            self.deadline = self._hub.now + DRAIN_SECONDS
+            self.deadline = self.hub.now + DRAIN_SECONDS
             self.resume_reading()
         else:
             self._next()
 
     def _next(self) -> None:
         turn, self._answering = self._answering, None
-        if (turn is not None and not turn.keep_alive) or self._hub.closing:
+        if (turn is not None and not turn.keep_alive) or self.hub.closing:
             self._linger()
             return
         if self._pipeline:
@@ -254,7 +253,7 @@ class Connection(asyncio.Protocol):
         if not self._pipeline:
             self.resume_reading()
         if self._answering is None and self._reading is None and not self._in_head:
-            self.deadline = self._hub.now + self._hub.limits.idle_seconds
+            self.deadline = self.hub.now + self.hub.limits.idle_seconds
 
     def pause_reading(self) -> None:
         """Let the sender wait."""
@@ -267,15 +266,6 @@ class Connection(asyncio.Protocol):
         if self._read_paused and not self.transport.is_closing():
             self._read_paused = False
             self.transport.resume_reading()
-
-    def write(self, data: bytes) -> None:
-        """Write to the reader."""
-        self.transport.write(data)
-
-    @property
-    def date(self) -> bytes:
-        """The line of an answer that says what time it is."""
-        return self._hub.date
 
     # Ending ---------------------------------------------------------------------------------------
 
@@ -294,7 +284,7 @@ class Connection(asyncio.Protocol):
             if left >= before:
                 self.abort()
             else:
-                self.deadline = self._hub.now + self._hub.limits.write_seconds
+                self.deadline = self.hub.now + self.hub.limits.write_seconds
         elif self._deaf or self._draining:
             self.abort()
         elif turn is not None or self._in_head:
@@ -306,6 +296,12 @@ class Connection(asyncio.Protocol):
         """Close once the answer under way is written; at once where there is none."""
         if self.idle:
             self.transport.close()
+
+    def end(self) -> None:
+        """Close for good: what is not answered by now will not be."""
+        if self._task is not None:
+            self._task.cancel()
+        self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -328,15 +324,15 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and close."""
-        self._hub.on_refused(refusal, self._client[0] if self._client else "")
-        self.write(render(problem(refusal), date=self.date, keep_alive=False))
+        self.hub.on_refused(refusal, self._client[0] if self._client else "")
+        self.transport.write(render(problem(refusal), date=self.hub.date, keep_alive=False))
         self._linger()
 
     def _linger(self) -> None:
         """Close, but only after the sender, which would not see the answer if it were still writing."""
         self._deaf = True
         self._drained = 0
-        self.deadline = self._hub.now + DRAIN_SECONDS
+        self.deadline = self.hub.now + DRAIN_SECONDS
         self.resume_reading()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()

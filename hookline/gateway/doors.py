@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
@@ -100,9 +99,13 @@ class Doors:
         wait_seconds = read_wait(query.get("wait"))
         key = idempotency_key(headers)
         rates = self._keys.take(caller.name)
-        knock = await self._knock(scope, headers, receive, self._house.settings.body_limit_bytes)
-        drafts = cloudevents.parse(knock, door=f"events/{caller.name}", default_source=caller.default_source)
-        drafts = [self._admit(draft, caller, key) for draft in drafts]
+        limit = self._house.settings.body_limit_bytes
+        knock = await self._knock(scope, headers, receive, limit, verdict=caller.verdict)
+        drafts = cloudevents.parse(
+            knock, door=caller.door, default_source=caller.default_source, default_id=key
+        )
+        for draft in drafts:
+            self._admit(draft, caller)
         if len(drafts) > 1:
             rates = self._keys.charge(caller.name, len(drafts) - 1)
         recorded = await self._desk.record_all(drafts)
@@ -110,8 +113,8 @@ class Doors:
             return await self._acknowledge_batch(recorded, wait_seconds, rates, receive)
         return await self._acknowledge(recorded[0], wait_seconds, rates, receive)
 
-    def _admit(self, draft: Draft, caller: Caller, key: str | None) -> Draft:
-        """Complete a draft, and check that its sender may say what it says.
+    def _admit(self, draft: Draft, caller: Caller) -> None:
+        """Check that the sender of a draft may say what it says.
 
         Raises
         ------
@@ -127,10 +130,6 @@ class Doors:
                 403, "reserved-type", f"Types that begin with {owner.prefix} belong to {owner.name}."
             )
         caller.require_source(draft.source)
-        verdict = "loopback, no key" if caller is access.LOCAL else f"API key {caller.name}"
-        # An event's own id says more than the request's key.
-        source_id = key if draft.source_id is None else draft.source_id
-        return replace(draft, verdict=verdict, source_id=source_id)
 
     async def _acknowledge(
         self, recorded: Recorded, wait_seconds: float, rates: HeaderPairs, receive: Receive
@@ -164,7 +163,7 @@ class Doors:
         if source is None:
             raise Refusal(404, "no-such-source", "There is no such source; see deployments/sources.yaml.")
         limit = source.body_limit or self._house.settings.body_limit_bytes
-        knock = await self._knock(scope, headers, receive, limit, token)
+        knock = await self._knock(scope, headers, receive, limit, token=token)
         outcome = await source.receive(knock)
         if isinstance(outcome, Handshake):
             return outcome.reply
@@ -181,7 +180,9 @@ class Doors:
         headers: Headers,
         receive: Receive,
         limit_bytes: int,
+        *,
         token: str | None = None,
+        verdict: str = "",
     ) -> Knock:
         with self._room.take(headers, limit_bytes):
             body = await read_body(headers, receive, limit_bytes)
@@ -195,6 +196,7 @@ class Doors:
             received=now(),
             remote=remote_address(scope, headers, self._proxies),
             token=token,
+            verdict=verdict,
         )
 
 

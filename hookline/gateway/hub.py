@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -61,10 +62,12 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         #: In the order they came; a dict, because sets have none.
         self.connections: dict[Connection, None] = {}
-        self.tasks: set[asyncio.Task[None]] = set()
+        #: Requests that are being answered, also those whose sender is gone.
+        self.busy = 0
         self.closing = False
+        self._all_answered = asyncio.Event()
         self.now = self.loop.time()
-        self.date = b""
+        self.date = ""
         self._tick()
 
     async def tick_for_ever(self) -> None:
@@ -77,7 +80,25 @@ class Hub:
 
     def _tick(self) -> None:
         self.now = self.loop.time()
-        self.date = b"date: " + formatdate(usegmt=True).encode("ascii") + b"\r\n"
+        self.date = f"date: {formatdate(usegmt=True)}\r\n"
+
+    def leave(self) -> None:
+        """Count a request as answered."""
+        self.busy -= 1
+        if self.closing and not self.busy:
+            self._all_answered.set()
+
+    async def close(self, within_seconds: float) -> None:
+        """Let requests under way be answered, then close all connections."""
+        self.closing = True
+        for connection in list(self.connections):
+            connection.shut()
+        if self.busy:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_seconds):
+                    await self._all_answered.wait()
+        for connection in list(self.connections):
+            connection.end()
 
     def make_room(self) -> bool:
         """Return whether there is room for one more; where not, close those that have been idle longest."""

@@ -55,25 +55,12 @@ async def listening(
         yield _port(server.sockets)
     finally:
         server.close()
-        await _end(hub)
+        await hub.close(STOP_SECONDS)
         ticking.cancel()
 
 
 def _port(sockets: tuple[socket.socket, ...] | list[socket.socket]) -> int:
     return int(sockets[0].getsockname()[1])
-
-
-async def _end(hub: Hub) -> None:
-    """Let answers under way be written, then close what is left."""
-    hub.closing = True
-    for connection in list(hub.connections):
-        connection.shut()
-    if hub.tasks:
-        await asyncio.wait(hub.tasks, timeout=STOP_SECONDS)
-    for task in hub.tasks:
-        task.cancel()
-    for connection in list(hub.connections):
-        connection.abort()
 
 
 def _allow_open_files() -> None:

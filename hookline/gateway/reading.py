@@ -137,10 +137,12 @@ class Proxies:
         except ValueError as wrong:
             raise SettingsError(f"HOOKLINE_TRUSTED_PROXIES: {wrong}") from None
 
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._networks)
+
     def __contains__(self, address: object) -> bool:
         """Return whether an address is that of a trusted proxy."""
-        if not self._networks:
-            return False
         try:
             found = ipaddress.ip_address(str(address))
         except ValueError:
@@ -152,7 +154,7 @@ def remote_address(scope: Scope, headers: Headers, proxies: Proxies) -> str:
     """Return the sender's address; behind a trusted proxy, the last one that is not a trusted proxy."""
     client = scope["client"]
     address: str = client[0] if client else ""
-    if address not in proxies:
+    if not proxies or address not in proxies:
         return address
     forwarded = headers.get("x-forwarded-for") or ""
     hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
@@ -166,7 +168,7 @@ def sender_url(scope: Scope, headers: Headers, proxies: Proxies) -> str:
     """
     scheme, host = scope["scheme"], headers.get("host") or ""
     client = scope["client"]
-    if client and client[0] in proxies:
+    if proxies and client and client[0] in proxies:
         scheme = (headers.get("x-forwarded-proto") or scheme).split(",")[0].strip()
         host = (headers.get("x-forwarded-host") or host).split(",")[0].strip()
     query = scope["query_string"]

@@ -21,13 +21,11 @@ log = logging.getLogger(__name__)
 #: Body bytes that wait in memory for the application before the sender has to pause.
 HIGH_WATER_BYTES = 262_144
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _WITHOUT_BODY = (204, 304)
 
 
-def render(reply: Reply, *, date: bytes, keep_alive: bool, head_only: bool = False) -> bytes:
+def render(reply: Reply, *, date: str, keep_alive: bool, head_only: bool = False) -> bytes:
     """Return an answer as it goes over the wire.
 
     Parameters
@@ -41,17 +39,14 @@ def render(reply: Reply, *, date: bytes, keep_alive: bool, head_only: bool = Fal
     ------
     ValueError: a header would break out of its line.
     """
-    parts = [_STATUS_LINES[reply.status], date]
-    parts += [f"{name}: {value}\r\n".encode("latin-1") for name, value in reply.headers]
-    lines = len(parts)
-    if reply.status not in _WITHOUT_BODY:
-        parts.append(b"content-length: %d\r\n" % len(reply.body))
-        lines += 1
-    parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-    head = b"".join(parts)
-    if head.count(b"\n") != lines + (1 if keep_alive else 2):
+    lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
+    if lines.count("\n") != len(reply.headers) or lines.count("\r") != len(reply.headers):
         raise ValueError("a header of the answer holds a line break")
-    return head if head_only or reply.status in _WITHOUT_BODY else head + reply.body
+    end = "\r\n" if keep_alive else "connection: close\r\n\r\n"
+    if reply.status in _WITHOUT_BODY:
+        return f"{_STATUS_LINES[reply.status]}{date}{lines}{end}".encode("latin-1")
+    head = f"{_STATUS_LINES[reply.status]}{date}{lines}content-length: {len(reply.body)}\r\n{end}"
+    return head.encode("latin-1") if head_only else head.encode("latin-1") + reply.body
 
 
 class Turn:
@@ -81,25 +76,27 @@ class Turn:
     async def run(self, app: App) -> None:
         """Let the application answer, and write that."""
         connection = self._connection
+        connection.hub.busy += 1
         try:
             reply = await app(self._scope, self.receive)
             self.keep_alive = self.keep_alive and self._body_ended
             answer = render(
                 reply,
-                date=connection.date,
+                date=connection.hub.date,
                 keep_alive=self.keep_alive,
                 head_only=self._scope["method"] == "HEAD",
             )
+            self.complete = True
+            if not connection.transport.is_closing():
+                connection.transport.write(answer)
+                if connection.congested is not None:
+                    await connection.congested
+            connection.answered(self)
         except Exception:
             log.exception("%s %s", self._scope["method"], self._scope["path"])
             connection.abort()
-            return
-        self.complete = True
-        if not connection.transport.is_closing():
-            connection.write(answer)
-            if connection.congested is not None:
-                await connection.congested
-        connection.answered(self)
+        finally:
+            connection.hub.leave()
 
     # What the connection tells --------------------------------------------------------------------
 
@@ -150,7 +147,7 @@ class Turn:
                 raise self._failure
             if self._expects_continue:
                 self._expects_continue = False
-                self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._connection.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
