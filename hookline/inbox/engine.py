@@ -44,6 +44,8 @@ def inbox_url(address: str) -> URL:
 def open_engine(url: URL, *, writing: bool) -> Engine:
     """Return an engine for the inbox: one connection for the writer, a few for readers."""
     connections = 1 if writing else READERS
+    if url.get_backend_name() == "sqlite" and writing:
+        connections += 1  # the checkpointer's
     if url.get_backend_name() != "sqlite":
         return create_engine(
             url,
@@ -78,7 +80,10 @@ def open_engine(url: URL, *, writing: bool) -> Engine:
             "cache_size=-32000",
             "temp_store=MEMORY",
             "mmap_size=268435456",
-            "journal_size_limit=67108864",
+            # A log that is written over costs less than one that grows.
+            "journal_size_limit=268435456",
+            # The writer does not checkpoint in the middle of a commit; see checkpointing.py.
+            "wal_autocheckpoint=0" if writing else "wal_autocheckpoint=1000",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

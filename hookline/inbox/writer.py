@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from hookline.errors import InboxError, InboxFull
+from hookline.inbox.checkpointing import Checkpointer, checkpoint
 from hookline.inbox.recording import record
 from hookline.inbox.records import Arrival, Recorded
 
@@ -54,6 +55,7 @@ class Writer:
         self._waiting_bytes = 0
         # SQLite's one connection is held; PostgreSQL's comes from the pool, which tries whether it lives.
         self._held = engine.connect() if engine.dialect.name == "sqlite" else None
+        self._checkpointer = Checkpointer(engine) if self._held is not None else None
         self._thread = threading.Thread(target=self._run, name="hookline-inbox-writer", daemon=True)
         self._thread.start()
 
@@ -102,8 +104,19 @@ class Writer:
         while (batch := self._next_batch()) is not None:
             results = self._commit(batch)
             self._loop.call_soon_threadsafe(_deliver, batch, results)
+            self._keep_log_short()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         if self._held is not None:
             self._held.close()
+
+    def _keep_log_short(self) -> None:
+        if self._checkpointer is None or self._held is None:
+            return
+        self._checkpointer.written()
+        if self._checkpointer.finish_wanted:
+            self._checkpointer.finish_wanted = False
+            checkpoint(self._held.connection)
 
     def _next_batch(self) -> list[_Write] | None:
         first = self._queue.get()

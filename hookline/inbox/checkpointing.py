@@ -1,0 +1,68 @@
+"""Keeping SQLite's write-ahead log short, beside the writer instead of in its way.
+
+A checkpoint copies the pages of the log into the database file and syncs that: tens of milliseconds on a busy
+disk. Left to itself SQLite does one inside some commit every thousand pages, and all who wait for that commit
+wait for it too. Here a thread of its own copies while the writer goes on; the log can only begin again at its
+start when nothing is left to copy, so once it is long the writer copies the last few pages itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+
+from sqlalchemy import Engine, PoolProxiedConnection
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 0.5
+#: From so many pages on (of 4 KiB) the writer is asked to finish, so that the log begins again.
+LONG_LOG_PAGES = 16_384
+
+
+class Checkpointer:
+    """The thread that checkpoints.
+
+    Parameters
+    ----------
+    engine: gives the connection that copies.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.raw_connection()
+        self._written = False
+        self._stop = threading.Event()
+        #: The log is long, and nearly all of it is copied.
+        self.finish_wanted = False
+        self._thread = threading.Thread(target=self._run, name="hookline-inbox-checkpointer", daemon=True)
+        self._thread.start()
+
+    def written(self) -> None:
+        """Take the news of a commit."""
+        self._written = True
+
+    def close(self) -> None:
+        """End; what is left is copied when the last connection closes."""
+        self._stop.set()
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            if self._written:
+                self._written = False
+                self.finish_wanted = checkpoint(self._connection) > LONG_LOG_PAGES
+
+
+def checkpoint(connection: PoolProxiedConnection) -> int:
+    """Copy what can be copied without waiting for anybody; return the log's length in pages."""
+    cursor = connection.cursor()
+    try:
+        row = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as failed:
+        log.warning("The inbox's write-ahead log cannot be copied: %s; it grows meanwhile", failed)
+        return 0
+    finally:
+        cursor.close()
+    return int(row[1])
