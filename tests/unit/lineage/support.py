@@ -59,12 +59,13 @@ class World:
         event_id: str,
         run_id: str | None = None,
         *,
-        trigger: str = "flow/deployment/name",
+        trigger: str | None = None,
         status: str = "started",
         merged_into: str | None = None,
         replay: int = 0,
     ) -> str:
         dispatch_id, at = new_id(), to_micros(self.tick())
+        trigger = trigger or f"flow/deployment/{dispatch_id}"
         self.connection.execute(
             insert(dispatches),
             {
