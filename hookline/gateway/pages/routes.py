@@ -56,6 +56,11 @@ _ALONE: tuple[Route, ...] = (
     ("GET", "/assets/{name}", read_asset),
 )
 
+#: The addresses of all pages.
+PAGES = tuple(path for method, path in _OVER) + tuple(
+    path for method, path, _ in _ALONE if method == "GET" and not path.startswith("/assets/")
+)
+
 
 def with_pages(routes: Iterable[Route]) -> list[Route]:
     """Return the API's routes with pages laid over them, and the routes that only pages have."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from hookline.errors import HooklineError, Refusal
+from hookline.errors import HooklineError, InboxError, Refusal
 from hookline.gateway.access import Caller, Scope
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
@@ -204,11 +204,19 @@ async def _frame(house: House, exchange: Exchange, visitor: Visitor) -> dict[str
         "path": exchange.scope["path"],
         "visitor": visitor,
         "may_act": visitor.allows(Scope.ADMIN),
-        "attention": await house.inbox.read(attention) if known else Attention(),
+        "attention": await _attention(house) if known else Attention(),
         "gateway_url": house.settings.gateway_url,
         "prefect_url": house.prefect.ui_url if known else None,
         "keys_wanted": bool(house.access.callers),
     }
+
+
+async def _attention(house: House) -> Attention:
+    try:
+        return await house.inbox.read(attention)
+    except InboxError:
+        # The page that says so is framed like any other.
+        return Attention()
 
 
 def with_query(path: str, **parameters: str | int | None) -> str:
