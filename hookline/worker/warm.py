@@ -322,18 +322,20 @@ async def run_worker(
     *,
     limit: int | None = None,
     name: str | None = None,
+    create_pool: bool = True,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Run a warm worker on a work pool until `stop` is set (for ever without it), then drain it.
 
     Parameters
     ----------
-    pool: name of the work pool; made with type `warm` if there is none.
+    pool: name of the work pool.
+    create_pool: make it, with type `warm`, if there is none; else the worker waits for it.
     limit: how many flow runs at once, at most.
     name: the worker's name in Prefect.
     stop: set it to let the runs finish and return.
     """
-    worker = WarmWorker(work_pool_name=pool, limit=limit, name=name)
+    worker = WarmWorker(work_pool_name=pool, limit=limit, name=name, create_pool_if_not_found=create_pool)
     serving = asyncio.get_running_loop().create_task(worker.start(printer=lambda *_: None))
     if stop is None:
         await serving
