@@ -31,6 +31,7 @@ def worker(
     pool: Annotated[str, Parameter(help="The work pool whose runs it takes.")] = "warm",
     limit: Annotated[int | None, Parameter(help="How many runs at once, at most.")] = None,
     name: Annotated[str | None, Parameter(help="The worker's name in Prefect.")] = None,
+    create_pool: Annotated[bool, Parameter(help="Make the pool if there is none, or wait for it.")] = True,
 ) -> None:
     """Run a warm worker.
 
@@ -39,11 +40,11 @@ def worker(
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline worker --pool warm --limit 4
     """
     require_address()
-    asyncio.run(_work(pool, limit, name))
+    asyncio.run(_work(pool, limit, name, create_pool=create_pool))
 
 
-async def _work(pool: str, limit: int | None, name: str | None) -> None:
+async def _work(pool: str, limit: int | None, name: str | None, *, create_pool: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run_worker(pool, limit=limit, name=name, stop=stop)
+    await run_worker(pool, limit=limit, name=name, create_pool=create_pool, stop=stop)

@@ -111,7 +111,8 @@ def worker(plan: Plan) -> Service:
     """Return the warm worker."""
     return Service(
         name="Warm worker",
-        command=(*HOOKLINE, "worker", "--pool", POOL),
+        # Whoever runs an existing server decides about its pools.
+        command=(*HOOKLINE, "worker", "--pool", POOL, *(["--no-create-pool"] if plan.server else [])),
         env=plan.environment(),
         log=plan.data / "logs" / "worker.log",
         ready=_always,

@@ -15,12 +15,14 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
 import pytest
 
+from tests.support.servers import PrefectServer
 from tests.support.up import REPOSITORY, Up, copy_project, running_up, runs_of, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for left-over processes in /proc")
@@ -235,6 +237,27 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(system: Up) -> None:
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
     assert list(system.home.iterdir()) == []
+
+
+def test_an_existing_server_is_used_and_left_as_it_was(prefect_server: PrefectServer, tmp_path: Path) -> None:
+    """`up --server`: a gateway and a worker for it; no pool is made, no sample sent, and it is not stopped."""
+
+    def pools() -> set[str]:
+        asked = httpx.post(f"{prefect_server.api_url}/work_pools/filter", json={})
+        return {pool["name"] for pool in asked.raise_for_status().json()}
+
+    before = pools()
+    with running_up(tmp_path / "project", tmp_path / "data") as up:
+        tmp_path.joinpath("project").mkdir()
+        assert up.run("init").returncode == 0
+        up.start("--server", prefect_server.api_url).wait_for("Ctrl-C stops everything")
+        assert up.pids.keys() == {"Gateway", "Warm worker"}
+        if "warm" not in before:
+            assert "prefect work-pool create warm --type warm" in up.output
+        assert httpx.get(f"{up.url}/events").json()["events"] == []
+        assert up.stop() == 0
+        assert up.leftovers() == {}
+    assert pools() == before
 
 
 def test_nothing_outlives_an_up_that_is_killed(system: Up) -> None:
