@@ -6,8 +6,8 @@ from sqlalchemy import Connection, select
 
 from hookline.inbox.schema import counters
 
-# As text: it is part of every transaction, and building it costs more than running it.
-_ADD = (
+#: As text: it is part of every transaction, and building it costs more than running it.
+ADD = (
     "INSERT INTO counters (name, value) VALUES (?, ?)"
     " ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value"
 )
@@ -17,7 +17,7 @@ def add(connection: Connection, name: str, amount: int) -> None:
     """Add to a total; a total that does not exist yet starts at 0."""
     if not amount:
         return
-    statement = _ADD if connection.dialect.paramstyle == "qmark" else _ADD.replace("?", "%s")
+    statement = ADD if connection.dialect.paramstyle == "qmark" else ADD.replace("?", "%s")
     connection.exec_driver_sql(statement, (name, amount))
 
 

@@ -1,8 +1,8 @@
 """Recording arrivals: deduplicated per door, counted, and written together.
 
-This is the hot path of the whole gateway. Each statement goes to the driver as it is, with all rows of the
-batch in it: the interpreter is given up and taken again with every call into SQLite, and while the event
-loop is busy each of those costs more than the row itself.
+This is the hot path of the whole gateway. What every batch needs goes to the driver as text, all rows in one
+statement: the interpreter is given up and taken again with every call into SQLite, and while the event loop
+is busy each of those costs more than the row itself.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from itertools import chain
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Table, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from hookline.event import Draft
 from hookline.inbox import counting
 from hookline.inbox.records import Arrival, EventStatus, Recorded, to_micros
-from hookline.inbox.schema import bodies, events, trigger_sets
+from hookline.inbox.schema import bodies, events
 
 DIGEST_BYTES = 16
 #: Rows in one statement. Each number of rows has a statement of its own, which the driver keeps.
@@ -56,18 +56,15 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     connection: inside the writer's transaction.
     arrivals: in order of arrival; several may have the same `source_id`.
     """
+    cursor = _Cursor(connection)
     rows = [_event_row(arrival) for arrival in arrivals]
     _set_depths(connection, rows)
     _end_windows(connection, arrivals, rows)
-    _ignore_unexpected(connection, arrivals, rows)
-    fresh = _insert_new(connection, rows)
-    _insert(
-        connection,
-        bodies,
-        _BODY_COLUMNS,
-        [_body_row(each) for each in arrivals if fresh is None or each.id in fresh],
-    )
-    counting.add(connection, "received", len(rows) if fresh is None else len(fresh))
+    _ignore_unexpected(cursor, arrivals, rows)
+    fresh = _insert_new(connection, cursor, rows)
+    new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
+    cursor.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
+    cursor.run(counting.ADD, ("received", len(new)))
     if fresh is None:
         return [_recorded(row) for row in rows]
     return _outcomes(connection, arrivals, rows, fresh)
@@ -144,12 +141,11 @@ def _end_windows(connection: Connection, arrivals: Sequence[Arrival], rows: list
             )
 
 
-def _ignore_unexpected(connection: Connection, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
+def _ignore_unexpected(cursor: _Cursor, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
     """Route with the same write what no trigger expects, where the version that says so is in force."""
-    versions = {arrival.unexpected_in for arrival in arrivals} - {None}
-    if not versions:
+    if all(arrival.unexpected_in is None for arrival in arrivals):
         return
-    newest = connection.scalar(_NEWEST_TRIGGER_SET) or 0
+    newest = cursor.run(_NEWEST_TRIGGER_SET).fetchone()[0] or 0
     for arrival, row in zip(arrivals, rows, strict=True):
         if arrival.unexpected_in == newest:
             row[_STATUS] = EventStatus.IGNORED.value
@@ -157,30 +153,39 @@ def _ignore_unexpected(connection: Connection, arrivals: Sequence[Arrival], rows
             row[_TRIGGER_SET] = newest
 
 
-_NEWEST_TRIGGER_SET = select(func.max(trigger_sets.c.version))
+_NEWEST_TRIGGER_SET = "SELECT max(version) FROM trigger_sets"
 
 
-def _insert_new(connection: Connection, rows: list[Row]) -> set[str] | None:
+def _insert_new(connection: Connection, cursor: _Cursor, rows: list[Row]) -> set[str] | None:
     """Insert the rows whose dedup key is new at their door; return their ids, or None for all of them."""
-    inserted = _insert(connection, events, _EVENT_COLUMNS, rows, " ON CONFLICT DO NOTHING")
+    inserted = cursor.insert(events.name, _EVENT_COLUMNS, rows, " ON CONFLICT DO NOTHING")
     if inserted == len(rows):
         return None
     ids = [row[_ID] for row in rows]
     return set(connection.scalars(select(events.c.id).where(events.c.id.in_(ids))))
 
 
-def _insert(
-    connection: Connection, table: Table, columns: tuple[str, ...], rows: list[Row], ending: str = ""
-) -> int:
-    """Insert rows, many with one statement; return how many were inserted."""
-    placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    inserted = 0
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        few = rows[start : start + ROWS_AT_ONCE]
-        statement = _insert_statement(table.name, columns, len(few), placeholder, ending)
-        result = connection.exec_driver_sql(statement, tuple(chain.from_iterable(few)))
-        inserted += result.rowcount
-    return inserted
+class _Cursor:
+    """The driver's cursor inside the writer's transaction; statements are written with `?`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._cursor = connection.connection.cursor()
+        self._placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """Run a statement; return the driver's cursor."""
+        if self._placeholder != "?":
+            statement = statement.replace("?", self._placeholder)
+        return self._cursor.execute(statement, values)
+
+    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row], ending: str = "") -> int:
+        """Insert rows, many with one statement; return how many were inserted."""
+        inserted = 0
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            few = rows[start : start + ROWS_AT_ONCE]
+            statement = _insert_statement(table, columns, len(few), self._placeholder, ending)
+            inserted += self._cursor.execute(statement, tuple(chain.from_iterable(few))).rowcount
+        return inserted
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from hookline.event import BodyFormat, Cause, Draft
 
@@ -57,8 +57,7 @@ FINAL_EVENT = (EventStatus.DEAD, EventStatus.IGNORED)
 TERMINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "GONE")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A draft that was given its tracking id, on its way to the disk.
 
     Parameters
@@ -72,8 +71,7 @@ class Arrival:
     unexpected_in: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What the inbox did with an arrival.
 
     Parameters

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -170,7 +172,7 @@ def _perform(connection: Connection, works: list[Arrival | Callable[[Connection]
 
 def _explained(failed: Exception) -> Exception:
     """Return a database's error as ours: what failed and what can be done."""
-    if not isinstance(failed, SQLAlchemyError):
+    if not isinstance(failed, SQLAlchemyError | sqlite3.Error | psycopg.Error):
         return failed
     cause = str(getattr(failed, "orig", None) or failed)
     return InboxFull(f"the inbox cannot write: {cause}; free disk space or end what locks it, then retry")
