@@ -240,7 +240,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(system: Up) -> None:
 
 
 def test_an_existing_server_is_used_and_left_as_it_was(prefect_server: PrefectServer, tmp_path: Path) -> None:
-    """`up --server`: a gateway and a worker for it; no pool is made, no sample sent, and it is not stopped."""
+    """`up --server`: a gateway and a worker for it; no pool is made, no sample sent, and it stays up."""
 
     def pools() -> set[str]:
         asked = httpx.post(f"{prefect_server.api_url}/work_pools/filter", json={})
