@@ -112,7 +112,7 @@ def test_the_lock_fits_the_project_file() -> None:
     ]
     lock = (REPOSITORY / "requirements.lock").read_text()
     locked: dict[str, list[Version]] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\\n]+)", lock, re.MULTILINE):
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*])?==([^ ;\\\n]+)", lock, re.MULTILINE):
         locked.setdefault(canonicalize_name(name), []).append(Version(version))
     for requirement in map(Requirement, wanted):
         versions = locked.get(canonicalize_name(requirement.name), [])
