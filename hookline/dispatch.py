@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import orjson
 
-from hookline import stamps
+from hookline.backoff import Backoff
 from hookline.changes import Changes
-from hookline.claim_tokens import claim_token
-from hookline.errors import EvaluationError, InboxError, PrefectRefused, PrefectUnavailable, RenderError
-from hookline.event import MAX_DEPTH, Claim, Event, now
-from hookline.inbox import Dispatch, Inbox, NewDispatch, Routing
-from hookline.lane import Lane, Room
-from hookline.prefect_api import NewRun, PrefectApi, RunInfo
-from hookline.triggers import Match, Trigger, TriggerSet, delay_until, evaluate_key
-from hookline.triggers.rendering import render_parameters
+from hookline.errors import (
+    EvaluationError,
+    InboxError,
+    InboxRefused,
+    PrefectRefused,
+    PrefectUnavailable,
+    RenderError,
+)
+from hookline.event import Event, now
+from hookline.inbox import Dispatch, Inbox, News
+from hookline.lane import Lane, held_by
+from hookline.metrics import Metrics
+from hookline.planning import plan, unplannable
+from hookline.prefect_api import PrefectApi, RunInfo
+from hookline.room import Rooms
+from hookline.starting import Starter
+from hookline.triggers import Trigger, TriggerSet
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +44,21 @@ T = TypeVar("T")
 LEASE = timedelta(seconds=15)
 #: Events that wait in memory to be matched; those beyond are found in the inbox.
 OFFERED_LIMIT = 20_000
+OFFERED_LIMIT_BYTES = 64 * 1024 * 1024
 #: Events matched in one go.
 ROUTE_LIMIT = 500
+ROUTE_LIMIT_BYTES = 16 * 1024 * 1024
 #: Runs that are created at the same time, over all lanes. On SQLite, Prefect's server answers 503 to all
 #: but one of those that come at once (measured: 1 of 2, 4 of 5, 9 of 10), and one takes 20 ms.
 CREATIONS = 1
-#: Prefect takes parameters of up to 512 KB; a larger event goes as a claim check.
-PARAMETER_BYTES = 500_000
-#: Events that are kept in memory for their dispatches.
-EVENTS_KEPT = 1_000
+#: Lanes that are made ready before their first event comes; each is three questions to Prefect.
+WARMED_UP = 20
+#: Versions of the trigger set that are kept in memory: the one in force, and those of older dispatches.
+TRIGGER_SETS_KEPT = 8
 #: How often the inbox is looked through for what nobody holds.
 RECOVERY_SECONDS = 5.0
+#: Answers that say that Prefect cannot do anything just now; after others it fails on this request alone.
+OVERLOADED = (401, 403, 404, 408, 425, 429, 502, 503, 504)
 
 
 class Dispatcher:
@@ -75,38 +87,49 @@ class Dispatcher:
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._inbox = inbox
-        self._prefect = prefect
-        self._gateway_url = gateway_url
-        self._default_limit = default_limit
         self._changes = changes
         self._on_started = on_started
         self._clock = clock
+        self._rooms = Rooms(prefect, default_limit, inbox.unfinished)
+        self._starter = Starter(
+            inbox, prefect, self._rooms, trigger=self._trigger, gateway_url=gateway_url, clock=clock
+        )
+        self._in_force: int | None = None
         self._trigger_sets: dict[int, TriggerSet] = {}
-        self._in_force: TriggerSet | None = None
-        self._offered: deque[Event] = deque()
+        self._offered: deque[tuple[Event, int]] = deque()
+        self._offered_bytes = 0
         self._overflowed = False
         self._something_offered = asyncio.Event()
         self._held_changed = asyncio.Event()
-        self._events: OrderedDict[str, Event] = OrderedDict()
         self._lanes: dict[str, Lane] = {}
-        self._lane_of_deployment: dict[str, Lane] = {}
-        self._side_by_side = asyncio.Semaphore(CREATIONS)
-        self._claim_secret = b""
+        self._one_at_a_time = asyncio.Semaphore(CREATIONS)
+        self._retries = Backoff(ceiling=timedelta(seconds=30))
+        self._tasks: asyncio.TaskGroup | None = None
+        self.metrics = Metrics()
 
-    def offer(self, event: Event) -> None:
-        """Take an event that was just committed; never waits. What memory cannot hold is in the inbox."""
-        if len(self._offered) < OFFERED_LIMIT:
-            self._offered.append(event)
-        else:
+    def offer(self, event: Event, size_bytes: int | None = None) -> None:
+        """Take an event that was just committed; never waits. What memory cannot hold is in the inbox.
+
+        Parameters
+        ----------
+        size_bytes: of its body; it is measured where it is not given.
+        """
+        size = _measured(event) if size_bytes is None else size_bytes
+        full = len(self._offered) >= OFFERED_LIMIT or self._offered_bytes + size > OFFERED_LIMIT_BYTES
+        if full or self._overflowed:
+            # From here on the inbox is read in order, or younger events would overtake.
             self._overflowed = True
+        else:
+            self._offered.append((event, size))
+            self._offered_bytes += size
         self._something_offered.set()
 
     def unexpected(self, event_type: str) -> int | None:
-        """Return the version of the trigger set in which nothing expects a type of event; None where one does.
+        """Return the version of the trigger set in which no trigger expects a type, or None where one does.
 
         Such an event can be recorded as ignored at once, if that version is still in force then.
         """
-        triggers = self._in_force
+        triggers = None if self._in_force is None else self._trigger_sets.get(self._in_force)
         return None if triggers is None or triggers.expects(event_type) else triggers.version
 
     @property
@@ -114,162 +137,234 @@ class Dispatcher:
         """Return how many events wait in memory to be matched."""
         return len(self._offered)
 
-    def run_finished(self, deployment_id: str | None) -> None:
-        """Take the news that a run of a deployment has finished, whoever made it."""
-        lane = self._lane_of_deployment.get(deployment_id or "")
-        if lane is not None:
-            lane.run_finished()
-        # The next one of a concurrency key may have become pending.
-        for other in self._lanes.values():
-            other.look()
+    def run_finished(self, news: News) -> None:
+        """Take the news of runs: places become free, and what waited for the end of one may go on."""
+        self.metrics.observe(news.steps)
+        self._rooms.give_back(news.finished)
+        self.look(news.lanes)
+        if news.finished:
+            for lane in self._lanes.values():
+                lane.wake()
 
-    def look(self) -> None:
-        """Look into the inbox again: a replay or a release may have made something pending."""
-        self._held_changed.set()
-        for lane in self._lanes.values():
-            lane.look()
+    def look(self, lanes: Iterable[str] | None = None) -> None:
+        """Look into the inbox again: something may have become pending, in some lanes or in any."""
+        if lanes is None:
+            self._held_changed.set()
+        for name in list(self._lanes) if lanes is None else lanes:
+            self._lane(name).look()
 
     async def run(self) -> None:
         """Recover what was left, then dispatch for ever."""
-        self._claim_secret = await self._inbox.shared_secret("claims")
-        if not self._inbox.is_shared:
-            # Nobody else can be at work: what a killed gateway held is free at once.
-            await self._inbox.release_leases(everybody=True)
+        await self._until_it_works(self.recover, "recovery of leases")
         async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._route_for_ever())
-            self._tasks.create_task(self._release_held_for_ever())
-            self._tasks.create_task(self._recover_for_ever())
-            self._tasks.create_task(self._renew_leases_for_ever())
+            for work in (
+                self._warm_up(),
+                self._route_for_ever(),
+                self._release_held_for_ever(),
+                self._recover_for_ever(),
+                self._renew_leases_for_ever(),
+                *(lane.run() for lane in self._lanes.values()),
+            ):
+                self._tasks.create_task(work)
+
+    async def recover(self) -> None:
+        """Free what a killed gateway held, where nobody else can be at work."""
+        if not self._inbox.is_shared:
+            await self._inbox.release_leases(everybody=True)
+
+    async def work_off(self) -> None:
+        """Do all that can be done at this moment, then return: for tests, with a clock of their own."""
+        await self._route_offered()
+        await self._route_unrouted(before=None)
+        await self.promote_due()
+        await self._look_where_work_waits()
+        for lane in list(self._lanes.values()):
+            await lane.advance()
 
     # Match ----------------------------------------------------------------------------------------
 
     async def _route_for_ever(self) -> None:
-        await self._route_unrouted(before=None if not self._inbox.is_shared else self._clock() - LEASE)
+        await self._route_unrouted(before=self._not_anothers())
         while True:
             await self._something_offered.wait()
             self._something_offered.clear()
+            await self._route_offered()
+
+    async def _route_offered(self) -> None:
+        while self._offered or self._overflowed:
             while self._offered:
-                batch = [self._offered.popleft() for _ in range(min(ROUTE_LIMIT, len(self._offered)))]
-                await self._until_it_works(partial(self.route, batch), "routing")
+                await self.route(self._take_offered())
             if self._overflowed:
                 self._overflowed = False
                 await self._route_unrouted(before=None)
 
+    def _take_offered(self) -> list[Event]:
+        batch: list[Event] = []
+        room = ROUTE_LIMIT_BYTES
+        while self._offered and len(batch) < ROUTE_LIMIT and room > 0:
+            event, size = self._offered.popleft()
+            self._offered_bytes -= size
+            room -= size
+            batch.append(event)
+        return batch
+
+    def _not_anothers(self) -> datetime | None:
+        """Return the time before which an accepted event is no longer just on its way in another gateway."""
+        return self._clock() - LEASE if self._inbox.is_shared else None
+
     async def _route_unrouted(self, *, before: datetime | None) -> None:
         """Route what the inbox holds unrouted: left by a crash, or by a burst that memory did not hold."""
-
-        async def once() -> bool:
-            events = await self._inbox.unrouted(limit=ROUTE_LIMIT, before=before)
-            if events:
-                await self.route(events)
-            return bool(events)
-
-        while await self._until_it_works(once, "recovery of unrouted events"):
-            pass
+        read = partial(self._inbox.unrouted, limit=ROUTE_LIMIT, limit_bytes=ROUTE_LIMIT_BYTES, before=before)
+        while True:
+            events, unreadable = await self._until_it_works(read, "recovery of unrouted events")
+            for event_id in unreadable:
+                await self._bury_unroutable(event_id, "its body cannot be read any more")
+            await self.route(events)
+            if not events and not unreadable:
+                return
 
     async def route(self, events: Sequence[Event], *, replay: bool = False, only: str | None = None) -> None:
         """Match events against the trigger set in force, write their dispatches, and pass them on.
 
         Parameters
         ----------
-        events: in order of arrival.
-        replay: they were routed before; they get further dispatches.
+        events: in order of arrival; those that were routed before are left as they are.
+        replay: they were routed before, and get further dispatches.
         only: id of the one trigger to which a replay is narrowed.
         """
+        if not events:
+            return
+        try:
+            await self._until_it_works(partial(self._route, events, replay, only), "routing")
+        except Exception as fault:
+            # A fault of ours: it must stop no other event, nor be lost in a log.
+            if replay:
+                raise
+            if len(events) > 1:
+                for event in events:
+                    await self.route([event])
+            else:
+                log.exception("routing of event %s", events[0].id)
+                await self._bury_unroutable(events[0].id, f"internal error: {type(fault).__name__}")
+
+    async def _route(self, events: Sequence[Event], replay: bool, only: str | None) -> None:
         while True:
-            triggers = await self._triggers_in_force()
+            triggers = await self.triggers_in_force()
+            routings = [plan(event, triggers, replay=replay, only=only) for event in events]
             at = self._clock()
-            routings = [self._plan(event, triggers, at, replay=replay, only=only) for event in events]
             ready = await self._inbox.route(routings, at=at, lease=LEASE)
             if ready is not None:
-                break  # else a newer set came into force meanwhile: match again
-        matched = [routing.event_id for routing in routings if routing.dispatches]
-        if matched:
-            for event in events:
-                self._keep(event)
-            self._held_changed.set()
-            await self._pass_on(ready)
+                break
+            self.forget_triggers_in_force()  # a newer set came into force: match again
+        for event, routing in zip(events, routings, strict=True):
+            if routing.dispatches:
+                self._starter.keep(event, _measured(event))
+                self._held_changed.set()
+        await self.pass_on(ready)
+        if not replay:
+            self.metrics.routed(events, at)
         self._changes.announce(event.id for event in events)
 
-    def _plan(
-        self, event: Event, triggers: TriggerSet, at: datetime, *, replay: bool, only: str | None
-    ) -> Routing:
-        matches = [m for m in triggers.match(event) if only is None or m.trigger.id == only]
-        plans = tuple(plan(match, event, at) for match in matches)
-        return Routing(event.id, triggers.version, plans, replay)
+    async def _bury_unroutable(self, event_id: str, why: str) -> None:
+        async def bury() -> None:
+            version, _ = await self._inbox.trigger_set()
+            await self._inbox.route([unplannable(event_id, version, why)], at=self._clock(), lease=LEASE)
 
-    async def _triggers_in_force(self) -> TriggerSet:
-        version, documents = await self._inbox.trigger_set()
-        known = self._trigger_sets.get(version)
-        if known is None:
-            known = TriggerSet(version, [Trigger.from_dict(document) for document in documents])
-            self._trigger_sets[version] = known
-        self._in_force = known
-        return known
+        await self._until_it_works(bury, "routing")
+        self._changes.announce([event_id])
+
+    async def triggers_in_force(self) -> TriggerSet:
+        """Return the newest trigger set, believed until the inbox refuses a routing against it."""
+        if self._in_force is None:
+            version, documents = await self._inbox.trigger_set()
+            self._learn(version, documents)
+            self._in_force = version
+        return self._trigger_sets[self._in_force]
+
+    def forget_triggers_in_force(self) -> None:
+        """Read the trigger set anew: a newer one came into force."""
+        self._in_force = None
 
     async def _trigger(self, dispatch: Dispatch) -> Trigger | None:
         if dispatch.trigger_set not in self._trigger_sets:
             version, documents = await self._inbox.trigger_set(dispatch.trigger_set)
-            self._trigger_sets[version] = TriggerSet(version, [Trigger.from_dict(d) for d in documents])
-        triggers = self._trigger_sets.get(dispatch.trigger_set)
-        return None if triggers is None else triggers.get(dispatch.trigger_id)
+            self._learn(version, documents)
+        known = self._trigger_sets.get(dispatch.trigger_set)
+        return None if known is None else known.get(dispatch.trigger_id)
+
+    def _learn(self, version: int, documents: list[dict[str, object]]) -> None:
+        try:
+            triggers = TriggerSet(version, [Trigger.from_dict(document) for document in documents])
+        except ValueError as wrong:
+            raise InboxError(
+                f"version {version} of the trigger set cannot be read by this Hookline ({wrong});"
+                " run `hookline deploy` again, or update this gateway"
+            ) from None
+        self._trigger_sets[version] = triggers
+        for old in sorted(self._trigger_sets)[:-TRIGGER_SETS_KEPT]:
+            if old != version:
+                del self._trigger_sets[old]
 
     # Hold -----------------------------------------------------------------------------------------
 
-    async def _pass_on(self, ready: Sequence[Dispatch]) -> None:
-        """Give pending dispatches to their lanes; those that a lane cannot keep wait in the inbox."""
+    async def pass_on(self, ready: Sequence[Dispatch]) -> None:
+        """Give leased dispatches to their lanes; those that a lane cannot keep wait in the inbox."""
         refused = [dispatch for dispatch in ready if not self._lane(dispatch.lane).offer(dispatch)]
         if refused:
             await self._inbox.release_leases([dispatch.id for dispatch in refused])
-            for name in {dispatch.lane for dispatch in refused}:
-                self._lane(name).look()
+            self.look({dispatch.lane for dispatch in refused})
 
     async def _release_held_for_ever(self) -> None:
         """Let held dispatches go on when their time comes."""
         while True:
             self._held_changed.clear()
             due = await self._until_it_works(self._inbox.next_due, "looking for held dispatches")
-            if due is not None and due <= self._clock():
+            wait = RECOVERY_SECONDS if due is None else (due - self._clock()).total_seconds()
+            if wait <= 0:
                 await self._until_it_works(self.promote_due, "releasing held dispatches")
                 continue
-            wait = None if due is None else (due - self._clock()).total_seconds()
             try:
-                async with asyncio.timeout(wait):
+                # Not longer: the clock may be set, and another gateway may have died with what it held.
+                async with asyncio.timeout(min(wait, RECOVERY_SECONDS)):
                     await self._held_changed.wait()
             except TimeoutError:
                 continue
 
     async def promote_due(self) -> None:
         """Make held dispatches pending whose time has come, and start them."""
-        await self._inbox.promote_due(at=self._clock())
-        await self._look_where_work_waits()
+        more = True
+        while more:
+            lanes, more = await self._inbox.promote_due(at=self._clock())
+            self.look(lanes)
 
     # Claim, start, settle -------------------------------------------------------------------------
 
     def _lane(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            lane = Lane(
+            lane = self._lanes[name] = Lane(
                 name,
-                Room(self._prefect, name, self._default_limit),
+                room=self._room,
                 claim=self._claim,
                 start=self._start,
                 retry=self._retry,
-                side_by_side=self._side_by_side,
+                one_at_a_time=self._one_at_a_time,
             )
-            self._lanes[name] = lane
-            self._tasks.create_task(lane.run())
+            if self._tasks is not None:
+                self._tasks.create_task(lane.run())
         return lane
+
+    async def _room(self, lane: str) -> int:
+        try:
+            return await self._rooms.left(lane)
+        except PrefectRefused:
+            # The deployment cannot be had: its dispatch finds out why, and dies of it.
+            return 1
 
     async def _claim(self, lane: str, limit: int) -> list[Dispatch]:
         return await self._inbox.claim(lane, limit=limit, at=self._clock(), lease=LEASE)
 
-    async def _retry(self, dispatch: Dispatch, reason: str, wait: timedelta) -> None:
-        due = self._clock() + wait
-        await self._inbox.settle_retry(dispatch, reason=reason, due=due, keep_lease=True)
-        self._changes.announce([dispatch.event_id])
-
-    async def _start(self, dispatch: Dispatch, room: Room) -> None:
+    async def _start(self, dispatch: Dispatch) -> None:
         """Start one dispatch's run and settle it: started, or dead with its reason.
 
         Raises
@@ -277,11 +372,8 @@ class Dispatcher:
         PrefectUnavailable, InboxError: to be tried again.
         """
         try:
-            event = await self._event(dispatch.event_id)
-            new = await self._new_run(dispatch, event, room)
-            run = await self._create(new, room)
+            event, run = await self._starter.start(dispatch)
         except (PrefectRefused, RenderError) as wrong:
-            room.give_back()
             await self._bury(dispatch, wrong)
             return
         except (PrefectUnavailable, InboxError):
@@ -289,62 +381,12 @@ class Dispatcher:
         except Exception as unexpected:
             # A fault of ours must not stop the lane, nor be lost in a log: it becomes a dead letter.
             log.exception("dispatch %s", dispatch.id)
-            room.give_back()
-            await self._bury(dispatch, RenderError(f"internal error: {type(unexpected).__name__}"))
+            await self._bury(dispatch, EvaluationError(f"internal error: {type(unexpected).__name__}"))
             return
         await self._settle(dispatch, event, run)
 
-    async def _new_run(self, dispatch: Dispatch, event: Event, room: Room) -> NewRun:
-        trigger = await self._trigger(dispatch)
-        if trigger is None:
-            raise RenderError(f"trigger {dispatch.trigger_id} is not in version {dispatch.trigger_set}")
-        deployment = await room.deployment()
-        self._lane_of_deployment[deployment.id] = self._lane(dispatch.lane)
-        merged: list[str] = []
-        if dispatch.debounce_key is not None:
-            merged = await self._inbox.merged(dispatch.id, limit=stamps.EVENT_TAGS)
-        return NewRun(
-            deployment_id=deployment.id,
-            idempotency_key=stamps.idempotency_key(dispatch),
-            name=stamps.run_name(event),
-            tags=stamps.run_tags(event, merged),
-            parameters=await self._parameters(dispatch, trigger, event),
-            job_variables=trigger.job_variables,
-            scheduled=self._clock() + trigger.schedule_after if trigger.schedule_after else None,
-            labels=stamps.run_labels(event),
-        )
-
-    async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:
-        if trigger.parameters is None and await self._goes_by_reference(event):
-            token = claim_token(
-                self._claim_secret, event_id=event.id, dispatch_id=dispatch.id, at=self._clock()
-            )
-            claim = Claim(f"{self._gateway_url}/events/{event.id}/body", token)
-            event = replace(event, data=None, claim=claim)
-        return render_parameters(trigger, event)
-
-    async def _goes_by_reference(self, event: Event) -> bool:
-        stored = await self._inbox.event(event.id)
-        if stored is None:
-            return False
-        # A body can grow when it is written as JSON again, but hardly to twice its size.
-        return stored.by_reference or (
-            stored.size > PARAMETER_BYTES // 2 and len(orjson.dumps(event.to_dict())) > PARAMETER_BYTES
-        )
-
-    async def _create(self, new: NewRun, room: Room) -> RunInfo:
-        try:
-            return await self._prefect.create_run(new)
-        except PrefectRefused as refused:
-            if refused.status != 404:
-                raise
-        # The deployment may have been deleted and deployed again under a new id.
-        room.forget_deployment()
-        deployment = await room.deployment()
-        return await self._prefect.create_run(replace(new, deployment_id=deployment.id))
-
     async def _settle(self, dispatch: Dispatch, event: Event, run: RunInfo) -> None:
-        await self._inbox.settle_started(
+        settled = await self._inbox.settle_started(
             dispatch,
             flow_run_id=run.id,
             flow_run_name=run.name,
@@ -353,80 +395,79 @@ class Dispatcher:
             created=run.created,
             at=run.state_at,
         )
-        self._events.pop(event.id, None)
-        self._on_started(dispatch, event, run)
+        if settled:
+            self.metrics.run_created(dispatch, event, run)
+            self._on_started(dispatch, event, run)
         self._changes.announce([dispatch.event_id])
 
-    async def _bury(self, dispatch: Dispatch, wrong: PrefectRefused | RenderError) -> None:
+    async def _bury(self, dispatch: Dispatch, wrong: PrefectRefused | EvaluationError) -> None:
         response = wrong.response if isinstance(wrong, PrefectRefused) else ""
-        await self._inbox.settle_dead(dispatch, reason=str(wrong), response=response, at=self._clock())
+        lanes = await self._inbox.settle_dead(
+            dispatch, reason=str(wrong), response=response, at=self._clock()
+        )
         log.warning("dispatch %s is dead: %s", dispatch.id, wrong)
         self._changes.announce([dispatch.event_id])
-        self._lane(dispatch.lane).look()
+        self.look(lanes)
 
-    def _keep(self, event: Event) -> None:
-        self._events[event.id] = event
-        if len(self._events) > EVENTS_KEPT:
-            self._events.popitem(last=False)
-
-    async def _event(self, event_id: str) -> Event:
-        event = self._events.get(event_id) or await self._inbox.full_event(event_id)
-        if event is None:
-            raise RenderError(f"event {event_id} is no longer in the inbox")
-        return event
+    async def _retry(self, dispatch: Dispatch, away: PrefectUnavailable) -> timedelta | None:
+        overloaded = away.status is None or away.status in OVERLOADED or 300 <= away.status < 400
+        wait = self._retries.delay(dispatch.attempts + 1, at_least=away.retry_after)
+        # Where Prefect fails on this one alone, it waits in the inbox and lets others pass.
+        await self._inbox.settle_retry(
+            dispatch, reason=str(away), due=self._clock() + wait, keep_lease=overloaded
+        )
+        self._changes.announce([dispatch.event_id])
+        return None if overloaded else wait
 
     # Recover --------------------------------------------------------------------------------------
+
+    async def _warm_up(self) -> None:
+        """Get to know the lanes of the triggers in force, so that their first event need not wait."""
+        triggers = await self._until_it_works(self.triggers_in_force, "reading the trigger set")
+        lanes = dict.fromkeys(f"{trigger.flow}/{trigger.deployment}" for trigger in triggers)
+        for name in list(lanes)[:WARMED_UP]:
+            self._lane(name)
+            self._rooms.ask_beside(name)
 
     async def _recover_for_ever(self) -> None:
         """Find, now and then, what nobody holds: another gateway's leavings, or our own after an error."""
         while True:
             await self._until_it_works(self._look_where_work_waits, "recovery")
             await asyncio.sleep(RECOVERY_SECONDS)
-            if self._inbox.is_shared:
-                await self._route_unrouted(before=self._clock() - LEASE)
+            await self._route_unrouted(before=self._clock() - LEASE)
 
     async def _look_where_work_waits(self) -> None:
-        for name in await self._inbox.waiting_lanes(at=self._clock()):
-            self._lane(name).look()
+        self.look(await self._inbox.waiting_lanes(at=self._clock()))
 
     async def _renew_leases_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 3)
-            await self._until_it_works(
-                lambda: self._inbox.renew_leases(at=self._clock(), lease=LEASE), "renewing leases"
-            )
+            await self._until_it_works(self._renew_leases, "renewing leases")
+
+    async def _renew_leases(self) -> None:
+        held = held_by(self._lanes.values())
+        if not held:
+            return
+        kept = await self._inbox.renew_leases(held, at=self._clock(), lease=LEASE)
+        self._drop(set(held) - kept)
+
+    def _drop(self, lost: Collection[str]) -> None:
+        """Leave to others what they took because we seemed to be dead."""
+        if lost:
+            for lane in self._lanes.values():
+                lane.drop(lost)
 
     async def _until_it_works(self, work: Callable[[], Awaitable[T]], what: str) -> T:
         """Repeat work that the inbox cannot do just now: its disk is full, or somebody has locked it."""
         while True:
             try:
                 return await work()
+            except InboxRefused:
+                raise
             except InboxError as failed:
                 log.error("%s: %s", what, failed)
                 await asyncio.sleep(1)
 
 
-def plan(match: Match, event: Event, at: datetime) -> NewDispatch:
-    """Return the dispatch that a match makes: to start, to hold, filtered, or dead from the start. Pure."""
-    trigger = match.trigger
-    new = NewDispatch(trigger_id=trigger.id, lane=f"{trigger.flow}/{trigger.deployment}")
-    if not match.matched:
-        return replace(new, filtered=match.reason or "where is false")
-    if event.depth > MAX_DEPTH:
-        return replace(new, dead="loop")
-    try:
-        if trigger.concurrency is not None:
-            key = evaluate_key(trigger.concurrency.key, event)
-            new = replace(new, concurrency_key=key, concurrency_limit=trigger.concurrency.limit)
-        if trigger.debounce is not None:
-            new = replace(
-                new,
-                debounce_key=evaluate_key(trigger.debounce.key, event),
-                quiet=trigger.debounce.quiet,
-                max_wait=trigger.debounce.max_wait,
-            )
-        if trigger.delay is not None:
-            new = replace(new, due=delay_until(trigger.delay, event))
-    except EvaluationError as wrong:
-        return replace(new, dead=f"flow control: {wrong}")
-    return new
+def _measured(event: Event) -> int:
+    return len(orjson.dumps(event.data)) if event.claim is None else 0

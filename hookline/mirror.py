@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from hookline.backoff import Backoff
 from hookline.errors import InboxError, PrefectRefused, PrefectUnavailable
-from hookline.event import rfc3339
+from hookline.event import now, rfc3339
 from hookline.inbox import Inbox, StoredEvent
 from hookline.prefect_api import PrefectApi
 
@@ -22,8 +24,8 @@ log = logging.getLogger(__name__)
 PER_SECOND = 20
 #: Events that wait for the mirror at most: a feed that is minutes late helps nobody.
 BACKLOG = 1_200
-#: How often the outbox is looked into.
-LOOK_SECONDS = 1.0
+#: What one gateway has taken, no other takes for so long.
+TAKEN = timedelta(seconds=30)
 
 
 async def mirror_for_ever(inbox: Inbox, prefect: PrefectApi) -> None:
@@ -31,9 +33,9 @@ async def mirror_for_ever(inbox: Inbox, prefect: PrefectApi) -> None:
     backoff, failures = Backoff(), 0
     while True:
         try:
-            sent = await mirror_once(inbox, prefect)
+            await mirror_once(inbox, prefect)
             failures = 0
-            await asyncio.sleep(LOOK_SECONDS if sent else LOOK_SECONDS / 2)
+            await asyncio.sleep(1)
         except (PrefectUnavailable, InboxError) as failed:
             failures += 1
             log.debug("mirror: %s", failed)
@@ -41,19 +43,35 @@ async def mirror_for_ever(inbox: Inbox, prefect: PrefectApi) -> None:
 
 
 async def mirror_once(inbox: Inbox, prefect: PrefectApi) -> int:
-    """Carry one second's worth of events; return how many."""
+    """Carry one second's worth of events; return how many.
+
+    Raises
+    ------
+    PrefectUnavailable, InboxError: the events stay in the outbox.
+    """
     await inbox.trim_outbox(keep=BACKLOG)
-    events = await inbox.outbox(limit=PER_SECOND)
+    moment = now()
+    events = await inbox.take_from_outbox(limit=PER_SECOND, at=moment, until=moment + TAKEN)
     if not events:
         return 0
+    # Sent again after a crash in between: Prefect's feed knows events by their id.
+    await _send(inbox, prefect, events)
+    return len(events)
+
+
+async def _send(inbox: Inbox, prefect: PrefectApi, events: Sequence[StoredEvent]) -> None:
     try:
         await prefect.emit([mirrored(event) for event in events])
     except PrefectRefused as refused:
-        # One invalid event makes Prefect refuse all; the feed is a courtesy, so go on without these.
-        log.warning("mirror: %s", refused)
-    # Sent again after a crash in between: Prefect's feed knows events by their id.
-    await inbox.mirrored([event.id for event in events])
-    return len(events)
+        # One invalid event makes Prefect refuse all: send them one by one, and leave that one out.
+        if len(events) == 1:
+            log.warning("mirror: event %s is left out: %s", events[0].id, refused)
+            await inbox.leave_outbox([events[0].id], mirrored=False)
+        else:
+            for event in events:
+                await _send(inbox, prefect, [event])
+        return
+    await inbox.leave_outbox([event.id for event in events], mirrored=True)
 
 
 def mirrored(event: StoredEvent) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import httpx
+import orjson
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
@@ -27,90 +28,46 @@ from hookline.errors import PrefectRefused, PrefectUnavailable, SettingsError
 from hookline.event import now, rfc3339
 from hookline.feed import Feed, PrefectEvent
 from hookline.prefect_events import stored, subscription
+from hookline.prefect_rows import (
+    DeploymentInfo,
+    NewRun,
+    PoolInfo,
+    RunInfo,
+    RunNotice,
+    read_deployment,
+    read_moment,
+    read_notice,
+    read_pool,
+    read_run,
+)
+from hookline.retrying import retry_after_seconds
 
-#: Statuses after which the same request may succeed later; so may any 5xx.
-_TRY_AGAIN = (408, 425, 429)
-#: Statuses after which Prefect's client sleeps.
-_CLIENT_SLEEPS = (408, 429, 502, 503)
+__all__ = [
+    "PAGE",
+    "DeploymentInfo",
+    "NewRun",
+    "PoolInfo",
+    "PrefectApi",
+    "RunInfo",
+    "RunNotice",
+    "require_address",
+]
+
+#: Statuses that say that this request will never succeed. Any other failure may be over later: Prefect is
+#: away, overloaded, behind a proxy that is not ready, or does not know our credentials.
+_REQUEST_IS_WRONG = (400, 404, 409, 410, 413, 422)
+#: A proxy may ask for any time; nobody's events wait for so long because of one.
+_LONGEST_RETRY_AFTER_SECONDS = 60.0
 #: Runs in these states occupy a place of their pool.
 _OUTSTANDING = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
+_FINISHED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+#: The server's clock may be ahead of ours: what it made just now is due now.
+_CLOCKS_APART = timedelta(seconds=10)
 #: Prefect gives at most this many rows of a filter at once.
 PAGE = 200
 #: What is shown of an answer that refuses.
 _RESPONSE_CHARACTERS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentInfo:
-    """A deployment as Prefect has it.
-
-    Parameters
-    ----------
-    parameter_schema: the JSON Schema of the flow's parameters.
-    parameters: the deployment's defaults.
-    """
-
-    id: str
-    name: str
-    flow_name: str
-    work_pool: str | None
-    paused: bool
-    parameter_schema: Mapping[str, Any]
-    parameters: Mapping[str, Any]
-    tags: tuple[str, ...]
-
-    @property
-    def lane(self) -> str:
-        """Return `flow/deployment`."""
-        return f"{self.flow_name}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A flow run as Prefect has it; times are None until they have happened."""
-
-    id: str
-    name: str
-    deployment_id: str | None
-    state: str
-    created: datetime
-    state_at: datetime
-    started: datetime | None
-    finished: datetime | None
-    idempotency_key: str | None
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A flow run to be created.
-
-    Parameters
-    ----------
-    deployment_id: which deployment runs.
-    idempotency_key: a second creation with the same key gives the first one's run.
-    scheduled: when it is to start; None is now.
-    """
-
-    deployment_id: str
-    idempotency_key: str
-    name: str
-    tags: Sequence[str]
-    parameters: Mapping[str, Any]
-    job_variables: Mapping[str, Any] | None = None
-    scheduled: datetime | None = None
-    labels: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunNotice:
-    """News of a flow run from Prefect's event stream."""
-
-    flow_run_id: str
-    state: str
-    at: datetime
-    task_run_id: str | None = None
-    deployment_id: str | None = None
+_JSON = {"Content-Type": "application/json"}
 
 
 class PrefectApi:
@@ -157,13 +114,27 @@ class PrefectApi:
             return False
         return True
 
+    async def server_version(self) -> str:
+        """Return the server's version."""
+        return str(await self._call("GET", "/admin/version"))
+
+    async def server_time(self) -> datetime | None:
+        """Return the server's time, to the second, if it says it."""
+        response = await self._request("GET", "/health", b"")
+        date = response.headers.get("Date")
+        return parsedate_to_datetime(date) if date else None
+
+    async def automations(self) -> list[dict[str, Any]]:
+        """Return all automations, as Prefect's API gives them."""
+        return await self._filter("/automations/filter", {"sort": "CREATED_DESC"})
+
     # Deployments and pools ------------------------------------------------------------------------
 
     async def deployments(self) -> list[DeploymentInfo]:
         """Return all deployments."""
         flows = {row["id"]: row["name"] for row in await self._filter("/flows/filter", {})}
         return [
-            _deployment(row, flows.get(row["flow_id"], ""))
+            read_deployment(row, flows.get(row["flow_id"], ""))
             for row in await self._filter("/deployments/filter", {})
         ]
 
@@ -176,20 +147,32 @@ class PrefectApi:
         """
         flow_name, _, name = lane.partition("/")
         row = await self._call("GET", f"/deployments/name/{_quoted(flow_name)}/{_quoted(name)}")
-        return _deployment(row, flow_name)
+        return read_deployment(row, flow_name)
+
+    async def pool(self, work_pool: str) -> PoolInfo:
+        """Return a work pool.
+
+        Raises
+        ------
+        PrefectRefused: there is none of that name.
+        """
+        return read_pool(await self._call("GET", f"/work_pools/{_quoted(work_pool)}"))
 
     async def pool_limit(self, work_pool: str) -> int | None:
         """Return a work pool's concurrency limit, or None where it has none."""
-        row = await self._call("GET", f"/work_pools/{_quoted(work_pool)}")
-        limit = row.get("concurrency_limit")
-        return None if limit is None else int(limit)
+        return (await self.pool(work_pool)).limit
+
+    async def online_workers(self, work_pool: str) -> int:
+        """Return how many workers of a pool are alive."""
+        rows = await self._call("POST", f"/work_pools/{_quoted(work_pool)}/workers/filter", {"limit": PAGE})
+        return sum(row.get("status") == "ONLINE" for row in rows)
 
     async def outstanding(self, *, deployment_id: str | None = None, work_pool: str | None = None) -> int:
         """Return how many runs are due or under way, whoever made them."""
         body: dict[str, Any] = {
             "flow_runs": {
                 "state": {"type": {"any_": _OUTSTANDING}},
-                "expected_start_time": {"before_": rfc3339(now())},
+                "expected_start_time": {"before_": rfc3339(now() + _CLOCKS_APART)},
             }
         }
         if deployment_id is not None:
@@ -220,53 +203,49 @@ class PrefectApi:
         PrefectUnavailable: Prefect is away or overloaded; the run may or may not have been created.
         PrefectRefused: the deployment is missing, or the parameters do not fit it.
         """
-        details: dict[str, Any] = {}
-        if new.scheduled is not None:
-            details = {"scheduled_time": rfc3339(new.scheduled)}
-        body: dict[str, Any] = {
-            "parameters": new.parameters,
-            "name": new.name,
-            "tags": list(new.tags),
-            "idempotency_key": new.idempotency_key,
-            "state": {"type": "SCHEDULED", "state_details": details},
-        }
-        if new.job_variables:
-            body["job_variables"] = new.job_variables
-        if new.labels:
-            body["labels"] = new.labels
-        return _run(await self._call("POST", f"/deployments/{new.deployment_id}/create_flow_run", body))
+        path = f"/deployments/{new.deployment_id}/create_flow_run"
+        return read_run(await self._call("POST", path, content=new.to_json()))
 
-    async def runs(self, flow_run_ids: Sequence[str]) -> list[RunInfo]:
-        """Return the runs that exist among these."""
+    async def runs(self, flow_run_ids: Sequence[str], *, finished_only: bool = False) -> list[RunInfo]:
+        """Return the runs that exist among these, or those of them that are finished."""
         rows: list[dict[str, Any]] = []
         for start in range(0, len(flow_run_ids), PAGE):
-            wanted = list(flow_run_ids[start : start + PAGE])
-            rows += await self._call(
-                "POST", "/flow_runs/filter", {"flow_runs": {"id": {"any_": wanted}}, "limit": PAGE}
-            )
-        return [_run(row) for row in rows]
+            wanted: dict[str, Any] = {"id": {"any_": list(flow_run_ids[start : start + PAGE])}}
+            if finished_only:
+                wanted["state"] = {"type": {"any_": _FINISHED}}
+            rows += await self._call("POST", "/flow_runs/filter", {"flow_runs": wanted, "limit": PAGE})
+        return [read_run(row) for row in rows]
 
     async def runs_by_key(self, idempotency_keys: Sequence[str]) -> list[RunInfo]:
         """Return the runs that were created with these idempotency keys."""
         rows: list[dict[str, Any]] = []
         for start in range(0, len(idempotency_keys), PAGE):
             wanted = list(idempotency_keys[start : start + PAGE])
-            rows += await self._filter(
-                "/flow_runs/filter", {"flow_runs": {"idempotency_key": {"any_": wanted}}}
-            )
-        return [_run(row) for row in rows]
+            flow_runs = {"idempotency_key": {"any_": wanted}}
+            rows += await self._filter("/flow_runs/filter", {"flow_runs": flow_runs, "sort": "ID_DESC"})
+        return [read_run(row) for row in rows]
 
-    async def first_tasks(self, flow_run_ids: Sequence[str]) -> dict[str, datetime]:
-        """Return when the first task of each of these runs started, for those where one did."""
-        first: dict[str, datetime] = {}
-        for start in range(0, len(flow_run_ids), PAGE):
-            wanted = list(flow_run_ids[start : start + PAGE])
-            for row in await self._filter("/task_runs/filter", {"flow_runs": {"id": {"any_": wanted}}}):
-                started = _moment(row.get("start_time"))
-                run_id = row["flow_run_id"]
-                if started is not None and (run_id not in first or started < first[run_id]):
-                    first[run_id] = started
-        return first
+    async def count_runs(
+        self, *, ids: Sequence[str] | None = None, idempotency_keys: Sequence[str] | None = None
+    ) -> int:
+        """Return how many runs there are with one of these ids and one of these idempotency keys."""
+        wanted = {
+            name: {"any_": list(values)}
+            for name, values in (("id", ids), ("idempotency_key", idempotency_keys))
+            if values is not None
+        }
+        return await self.count("/flow_runs/count", {"flow_runs": wanted})
+
+    async def first_task(self, flow_run_id: str) -> datetime | None:
+        """Return when the first task of a run started, if one did."""
+        body = {
+            "flow_runs": {"id": {"any_": [flow_run_id]}},
+            "task_runs": {"start_time": {"is_null_": False}},
+            "sort": "EXPECTED_START_TIME_ASC",
+            "limit": 1,
+        }
+        rows = await self._call("POST", "/task_runs/filter", body)
+        return read_moment(rows[0].get("start_time")) if rows else None
 
     async def link_run(self, flow_run_id: str, *, key: str, url: str, text: str) -> None:
         """Give a run an artifact that links to its trace."""
@@ -296,7 +275,7 @@ class PrefectApi:
         StreamLost: it broke.
         """
         async for event in self._feed.listen():
-            if (notice := _notice(event)) is not None:
+            if (notice := read_notice(event)) is not None:
                 yield notice
 
     def events(self) -> AsyncIterator[PrefectEvent]:
@@ -350,7 +329,14 @@ class PrefectApi:
             if len(page) < PAGE or (pages is not None and len(rows) >= pages * PAGE):
                 return rows
 
-    async def _call(self, method: Literal["GET", "POST"], path: str, body: Any = None) -> Any:
+    async def _call(
+        self,
+        method: Literal["GET", "POST"],
+        path: str,
+        body: Any = None,
+        *,
+        content: bytes | None = None,
+    ) -> Any:
         """Return a call's answer as JSON.
 
         Raises
@@ -358,13 +344,23 @@ class PrefectApi:
         PrefectUnavailable: no answer, or one that says to try again.
         PrefectRefused: the request is wrong.
         """
+        response = await self._request(method, path, orjson.dumps(body) if content is None else content)
         try:
-            response = await self._client.request(method, cast(Any, path), json=body)
+            return orjson.loads(response.content) if response.content else None
+        except ValueError:
+            raise PrefectUnavailable(
+                f"What answers at {response.request.url.path} is not Prefect's API; check PREFECT_API_URL,"
+                " which should end with /api"
+            ) from None
+
+    async def _request(self, method: str, path: str, content: bytes) -> httpx.Response:
+        sent: dict[str, Any] = {"content": content, "headers": _JSON} if method == "POST" else {}
+        try:
+            return await self._client.request(cast(Any, method), cast(Any, path), **sent)
         except PrefectHTTPStatusError as failed:
             raise _failure(failed.response) from failed
         except httpx.HTTPError as failed:
             raise PrefectUnavailable(f"Prefect does not answer: {type(failed).__name__}") from failed
-        return response.json() if response.content else None
 
 
 def require_address() -> str:
@@ -385,7 +381,7 @@ def require_address() -> str:
 
 async def _fail_at_once(response: httpx.Response) -> None:
     """Raise on an answer after which Prefect's client would sleep for two seconds, tries left or not."""
-    if response.status_code in _CLIENT_SLEEPS:
+    if response.status_code in (408, 425, 429) or response.status_code >= 500:
         await response.aread()
         raise _failure(response)
 
@@ -394,66 +390,27 @@ def _failure(response: httpx.Response) -> PrefectUnavailable | PrefectRefused:
     text = response.text[:_RESPONSE_CHARACTERS]
     status = response.status_code
     reason = f"Prefect answered {status} to {response.request.method} {response.request.url.path}"
-    if status in _TRY_AGAIN or status >= 500 or (status == 403 and "CSRF" in text):
-        return PrefectUnavailable(reason, _seconds(response.headers.get("Retry-After")), status)
-    return PrefectRefused(f"{reason}: {text[:200]}", status, text)
+    if status in _REQUEST_IS_WRONG and not (status == 404 and _is_elsewhere(response)):
+        return PrefectRefused(f"{reason}: {text[:200]}", status, text)
+    if status in (401, 403):
+        # The next request would be refused as well: that is no fault of this one.
+        reason += "; check PREFECT_API_AUTH_STRING, PREFECT_API_KEY and PREFECT_CLIENT_CUSTOM_HEADERS"
+    elif status == 404 or 300 <= status < 400:
+        reason += "; check PREFECT_API_URL, which should end with /api"
+    asked = retry_after_seconds(response.headers.get("Retry-After"))
+    return PrefectUnavailable(
+        reason, None if asked is None else min(asked, _LONGEST_RETRY_AFTER_SECONDS), status
+    )
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def _is_elsewhere(response: httpx.Response) -> bool:
+    """Return whether a 404 is about the address itself and not about what was asked for there."""
     try:
-        return None if retry_after is None else max(0.0, float(retry_after))
-    except ValueError:
-        return None
+        detail = response.json().get("detail")
+    except (ValueError, AttributeError):
+        return True
+    return detail in (None, "Not Found")
 
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
-
-
-def _deployment(row: Mapping[str, Any], flow_name: str) -> DeploymentInfo:
-    return DeploymentInfo(
-        id=row["id"],
-        name=row["name"],
-        flow_name=flow_name,
-        work_pool=row.get("work_pool_name"),
-        paused=bool(row.get("paused")),
-        parameter_schema=row.get("parameter_openapi_schema") or {},
-        parameters=row.get("parameters") or {},
-        tags=tuple(row.get("tags") or ()),
-    )
-
-
-def _run(row: Mapping[str, Any]) -> RunInfo:
-    state = row.get("state") or {}
-    created = _moment(row["created"]) or now()
-    return RunInfo(
-        id=row["id"],
-        name=row["name"],
-        deployment_id=row.get("deployment_id"),
-        state=row.get("state_type") or state.get("type") or "SCHEDULED",
-        created=created,
-        state_at=_moment(state.get("timestamp")) or created,
-        started=_moment(row.get("start_time")),
-        finished=_moment(row.get("end_time")),
-        idempotency_key=row.get("idempotency_key"),
-        tags=tuple(row.get("tags") or ()),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _notice(event: PrefectEvent) -> RunNotice | None:
-    kind, _, resource_id = event.resource_id.removeprefix("prefect.").partition(".")
-    state = event.payload.get("validated_state") or {}
-    state_type = state.get("type") if isinstance(state, dict) else None
-    if kind == "flow-run" and state_type:
-        return RunNotice(resource_id, state_type, event.occurred, deployment_id=_related(event, "deployment"))
-    if event.name == "prefect.task-run.Running" and (flow_run := _related(event, "flow-run")):
-        return RunNotice(flow_run, "RUNNING", event.occurred, task_run_id=resource_id)
-    return None
-
-
-def _related(event: PrefectEvent, role: str) -> str | None:
-    return next((related.rpartition(".")[2] for related in event.related_ids(role)), None)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.sql.expression import FromClause
 
 from hookline.event import Event
-from hookline.inbox import keeping, reading
+from hookline.inbox import keeping, reading, searching
 from hookline.inbox.records import (
     Dispatch,
     DispatchStatus,
@@ -121,7 +121,7 @@ def _count(connection: Connection, table: FromClause, condition: ColumnElement[b
 
 def log(connection: Connection, search: Search) -> list[tuple[StoredEvent, list[Dispatch]]]:
     """Return one page of a search, each event with its dispatches."""
-    found = reading.search_events(connection, search)
+    found = searching.search_events(connection, search)
     made: dict[str, list[Dispatch]] = {event.id: [] for event in found}
     for dispatch in reading.event_dispatches(connection, list(made)) if made else ():
         made[dispatch.event_id].append(dispatch)

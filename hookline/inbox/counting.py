@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from hookline.inbox.schema import counters
 
-#: As text: it is part of every transaction, and building it costs more than running it.
-ADD = (
-    "INSERT INTO counters (name, value) VALUES (?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value"
+# As text: it is part of every transaction, and building it costs more than running it. Gateways that share
+# an inbox count in different rows, or each would wait for the other's commit.
+_ADD = (
+    "INSERT INTO counters (name, shard, value) VALUES (?, {shard}, ?)"
+    " ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value"
 )
+_ADD_SQLITE = _ADD.format(shard="0")
+_ADD_POSTGRESQL = _ADD.format(shard="mod(pg_backend_pid(), 16)").replace("?", "%s")
 
 
-def add(connection: Connection, name: str, amount: int) -> None:
+def add(connection: Connection, name: str, amount: int = 1) -> None:
     """Add to a total; a total that does not exist yet starts at 0."""
-    if not amount:
-        return
-    statement = ADD if connection.dialect.paramstyle == "qmark" else ADD.replace("?", "%s")
-    connection.exec_driver_sql(statement, (name, amount))
+    if amount:
+        connection.exec_driver_sql(add_statement(connection), (name, amount))
+
+
+def add_statement(connection: Connection) -> str:
+    """Return the statement that adds to a total; its values are the name and the amount."""
+    return _ADD_POSTGRESQL if connection.dialect.name == "postgresql" else _ADD_SQLITE
 
 
 def totals(connection: Connection) -> dict[str, int]:
     """Return all totals by name."""
-    rows = connection.execute(select(counters.c.name, counters.c.value))
-    return dict(rows.tuples().all())
+    rows = connection.execute(
+        select(counters.c.name, func.sum(counters.c.value)).group_by(counters.c.name)
+    ).tuples()
+    return {name: int(value) for name, value in rows}

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hookline.inbox import counting
 from hookline.inbox.reading import event_from_row
-from hookline.inbox.records import Rejection, StoredEvent, to_micros
+from hookline.inbox.records import Rejection, StoredEvent, storable, to_micros
 from hookline.inbox.schema import events, keyring, mirror_outbox, rejections, trigger_sets
 
 #: Rejections are for looking at, and a hostile sender makes as many as it likes; keep the newest.
@@ -42,35 +42,48 @@ def trigger_set(connection: Connection, version: int | None = None) -> tuple[int
     return (0, []) if row is None else (row.version, orjson.loads(row.document))
 
 
-def outbox(connection: Connection, *, limit: int) -> list[StoredEvent]:
-    """Return the oldest events that are still to be mirrored."""
-    rows = connection.execute(
-        select(events)
-        .join(mirror_outbox, mirror_outbox.c.event_id == events.c.id)
+def take_from_outbox(
+    connection: Connection, *, limit: int, at: datetime, until: datetime
+) -> list[StoredEvent]:
+    """Return the oldest events that are still to be mirrored; no other gateway takes them before `until`."""
+    ids = connection.scalars(
+        select(mirror_outbox.c.event_id)
+        .where(mirror_outbox.c.taken_until_us <= to_micros(at))
         .order_by(mirror_outbox.c.event_id)
         .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not ids:
+        return []
+    connection.execute(
+        update(mirror_outbox).where(mirror_outbox.c.event_id.in_(ids)).values(taken_until_us=to_micros(until))
     )
+    rows = connection.execute(select(events).where(events.c.id.in_(ids)).order_by(events.c.id))
     return [event_from_row(row) for row in rows]
 
 
-def mirrored(connection: Connection, event_ids: Sequence[str]) -> None:
-    """Take events out of the outbox, and count them."""
-    connection.execute(delete(mirror_outbox).where(mirror_outbox.c.event_id.in_(event_ids)))
-    counting.add(connection, "mirrored", len(event_ids))
+def leave_outbox(connection: Connection, event_ids: Sequence[str], *, mirrored: bool) -> None:
+    """Take events out of the outbox, and count them: mirrored, or left out because Prefect refused them."""
+    gone = connection.execute(delete(mirror_outbox).where(mirror_outbox.c.event_id.in_(event_ids)))
+    counting.add(connection, "mirrored" if mirrored else "mirror_left_out", gone.rowcount)
 
 
-def trim_outbox(connection: Connection, *, keep: int) -> int:
-    """Leave the oldest events beyond `keep` out of the mirror, and count them."""
-    waiting = connection.scalar(select(func.count()).select_from(mirror_outbox)) or 0
-    surplus = int(waiting) - keep
-    if surplus <= 0:
+def trim_outbox(connection: Connection, *, keep: int, at_once: int = 5_000) -> int:
+    """Leave the oldest events beyond the newest `keep` out of the mirror, and count them."""
+    newest_out = connection.scalar(
+        select(mirror_outbox.c.event_id).order_by(mirror_outbox.c.event_id.desc()).offset(keep).limit(1)
+    )
+    if newest_out is None:
         return 0
-    oldest = connection.scalars(
-        select(mirror_outbox.c.event_id).order_by(mirror_outbox.c.event_id).limit(surplus)
-    ).all()
-    connection.execute(delete(mirror_outbox).where(mirror_outbox.c.event_id.in_(oldest)))
-    counting.add(connection, "mirror_left_out", len(oldest))
-    return len(oldest)
+    surplus = (
+        select(mirror_outbox.c.event_id)
+        .where(mirror_outbox.c.event_id <= newest_out)
+        .order_by(mirror_outbox.c.event_id)
+        .limit(at_once)
+    )
+    gone = connection.execute(delete(mirror_outbox).where(mirror_outbox.c.event_id.in_(surplus)))
+    counting.add(connection, "mirror_left_out", gone.rowcount)
+    return gone.rowcount
 
 
 def reject(connection: Connection, turned_away: Sequence[Rejection]) -> None:
@@ -83,11 +96,12 @@ def reject(connection: Connection, turned_away: Sequence[Rejection]) -> None:
             {
                 "id": rejection.id,
                 "at_us": to_micros(rejection.at),
-                "door": rejection.door,
-                "remote": rejection.remote,
+                # What is turned away is what somebody else wrote; it must not be what stops this.
+                "door": storable(rejection.door),
+                "remote": storable(rejection.remote),
                 "status": rejection.status,
-                "reason": rejection.reason,
-                "detail": rejection.detail,
+                "reason": storable(rejection.reason),
+                "detail": storable(rejection.detail),
                 "size": rejection.size,
             }
             for rejection in turned_away

@@ -1,4 +1,4 @@
-"""Reading the inbox: single events, pages of a search, and what recovery needs."""
+"""Reading the inbox: single events and what became of them, and what recovery needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, func, select, text
 
 from hookline.body import read_data
 from hookline.event import BodyFormat, Cause, Event
@@ -16,15 +16,14 @@ from hookline.inbox.records import (
     DispatchStatus,
     EventStatus,
     Rejection,
-    Search,
     StoredBody,
     StoredEvent,
     Tracked,
+    first_id_at,
     from_micros,
     optional_moment,
-    to_micros,
 )
-from hookline.inbox.schema import bodies, dispatches, events, rejections
+from hookline.inbox.schema import DEAD_LETTER, RUNNING, bodies, dispatches, events, rejections
 
 
 def stored_event(connection: Connection, event_id: str) -> StoredEvent | None:
@@ -83,78 +82,41 @@ def merged_events(connection: Connection, dispatch_id: str, *, limit: int) -> li
     )
 
 
-def search_events(connection: Connection, search: Search) -> list[StoredEvent]:
-    """Return one page of a search."""
-    return [event_from_row(row) for row in connection.execute(search_statement(search))]
-
-
-def search_statement(search: Search) -> Select[Any]:
-    """Return a search as one statement over an index range; ids are times, so time is a range of ids."""
-    newest_first = not search.oldest_first
-    statement = select(events).order_by(events.c.id.desc() if newest_first else events.c.id)
-    if search.type is not None:
-        statement = statement.where(_type_is(search.type))
-    for column, value in (
-        (events.c.source, search.source),
-        (events.c.subject, search.subject),
-        (events.c.status, search.status),
-    ):
-        if value is not None:
-            statement = statement.where(column == str(value))
-    if search.since is not None:
-        statement = statement.where(
-            events.c.id >= first_id_at(search.since), events.c.accepted_us >= to_micros(search.since)
-        )
-    if search.until is not None:
-        statement = statement.where(
-            events.c.id < first_id_at(search.until, round_up=True),
-            events.c.accepted_us < to_micros(search.until),
-        )
-    if search.cursor is not None:
-        statement = statement.where(
-            events.c.id < search.cursor if newest_first else events.c.id > search.cursor
-        )
-    return statement.limit(search.limit)
-
-
-def _type_is(wanted: str) -> Any:
-    if not wanted.endswith("*"):
-        return events.c.type == wanted
-    prefix = wanted[:-1]
-    # A half-open range is an index range everywhere; LIKE is one only under some collations.
-    return and_(events.c.type >= prefix, events.c.type < prefix + "\U0010ffff")
-
-
-def first_id_at(moment: datetime, *, round_up: bool = False) -> str:
-    """Return the smallest UUIDv7 of a moment's millisecond (RFC 9562: the first 48 bits are the time)."""
-    millis = to_micros(moment) // 1000 + int(round_up)
-    digits = f"{max(millis, 0):012x}"
-    return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
-
-
 def unrouted_events(
-    connection: Connection, *, limit: int, before: datetime | None = None, lock: bool = False
-) -> list[Event]:
-    """Return accepted events that were not routed, oldest first, with their data.
+    connection: Connection, *, limit: int, limit_bytes: int, before: datetime | None = None
+) -> tuple[list[Event], list[str]]:
+    """Return accepted events that were not routed, oldest first, and the ids of those that cannot be read.
 
     Parameters
     ----------
+    limit, limit_bytes: no more than fit, but at least one.
     before: only those accepted before; another gateway may be about to route younger ones.
-    lock: skip those that another gateway has taken, and take these for this transaction.
     """
     statement = (
         select(events).where(events.c.status == EventStatus.ACCEPTED.value).order_by(events.c.id).limit(limit)
     )
     if before is not None:
-        statement = statement.where(events.c.accepted_us < to_micros(before))
-    if lock:
-        statement = statement.with_for_update(skip_locked=True)
-    stored = [event_from_row(row) for row in connection.execute(statement)]
-    return [with_data(connection, event) for event in stored]
+        statement = statement.where(events.c.id < first_id_at(before))
+    found: list[Event] = []
+    broken: list[str] = []
+    for row in connection.execute(statement).all():
+        if (found or broken) and row.size > limit_bytes:
+            break
+        limit_bytes -= row.size
+        try:
+            found.append(with_data(connection, event_from_row(row)))
+        except ValueError:
+            broken.append(row.id)
+    return found, broken
 
 
 def with_data(connection: Connection, event: StoredEvent) -> Event:
-    """Return a stored event as an `Event`, its data read back from the received bytes."""
+    """Return a stored event as an `Event`, its data read back from the received bytes.
+
+    Raises
+    ------
+    ValueError: the bytes are not of the format that they were accepted with.
+    """
     found = stored_body(connection, event.id)
     data = None if found is None else read_data(found.body, found.body_format)
     return Event(
@@ -172,36 +134,55 @@ def with_data(connection: Connection, event: StoredEvent) -> Event:
     )
 
 
-def running_dispatches(
-    connection: Connection, *, limit: int, after: str = "", lane: str | None = None
-) -> list[Dispatch]:
+def running_dispatches(connection: Connection, *, limit: int, after: str = "") -> list[Dispatch]:
     """Return started dispatches whose runs are not finished, oldest first, as pages by id."""
     statement = (
         select(dispatches)
-        .where(
-            dispatches.c.status == DispatchStatus.STARTED.value,
-            dispatches.c.finished_us.is_(None),
-            dispatches.c.id > after,
-        )
+        .where(text(RUNNING), dispatches.c.id > after)
         .order_by(dispatches.c.id)
         .limit(limit)
     )
-    if lane is not None:
-        statement = statement.where(dispatches.c.lane == lane)
     return [dispatch_from_row(row) for row in connection.execute(statement)]
 
 
-def dead_dispatches(connection: Connection, *, limit: int, cursor: str | None = None) -> list[Dispatch]:
-    """Return dead letters, newest first."""
+def unfinished(connection: Connection, dispatch_ids: Sequence[str]) -> set[str]:
+    """Return those of some dispatches that may still have an unfinished run."""
+    rows = connection.scalars(
+        select(dispatches.c.id).where(
+            dispatches.c.id.in_(dispatch_ids),
+            dispatches.c.status.in_((DispatchStatus.PENDING.value, DispatchStatus.STARTED.value)),
+            dispatches.c.finished_us.is_(None),
+        )
+    )
+    return set(rows)
+
+
+def dead_dispatches(
+    connection: Connection,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    trigger_id: str | None = None,
+    oldest_first: bool = False,
+) -> list[Dispatch]:
+    """Return dead letters that were not replayed, newest first unless told otherwise."""
     statement = (
         select(dispatches)
-        .where(dispatches.c.status == DispatchStatus.DEAD.value)
-        .order_by(dispatches.c.id.desc())
+        .where(text(DEAD_LETTER))
+        .order_by(dispatches.c.id if oldest_first else dispatches.c.id.desc())
         .limit(limit)
     )
     if cursor is not None:
-        statement = statement.where(dispatches.c.id < cursor)
+        statement = statement.where(dispatches.c.id > cursor if oldest_first else dispatches.c.id < cursor)
+    if trigger_id is not None:
+        statement = statement.where(dispatches.c.trigger_id == trigger_id)
     return [dispatch_from_row(row) for row in connection.execute(statement)]
+
+
+def dispatch(connection: Connection, dispatch_id: str) -> Dispatch | None:
+    """Return a dispatch, or None."""
+    row = connection.execute(select(dispatches).where(dispatches.c.id == dispatch_id)).first()
+    return None if row is None else dispatch_from_row(row)
 
 
 def recent_rejections(connection: Connection, *, limit: int, cursor: str | None = None) -> list[Rejection]:
@@ -266,12 +247,14 @@ def dispatch_from_row(row: Row[Any]) -> Dispatch:
         replay=row.replay,
         trigger_set=row.trigger_set,
         lane=row.lane,
+        place=row.place,
         status=DispatchStatus(row.status),
         created=from_micros(row.created_us),
         reason=row.reason,
         response=row.response,
         attempts=row.attempts,
         merged_into=row.merged_into,
+        replaced_by=row.replaced_by,
         concurrency_key=row.concurrency_key,
         concurrency_limit=row.concurrency_limit,
         debounce_key=row.debounce_key,
@@ -285,4 +268,5 @@ def dispatch_from_row(row: Row[Any]) -> Dispatch:
         deployment_id=row.deployment_id,
         state=row.state,
         state_as_of=optional_moment(row.state_as_of_us),
+        seen=row.seen,
     )

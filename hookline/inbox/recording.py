@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from hookline.event import Draft
 from hookline.inbox import counting
-from hookline.inbox.records import Arrival, EventStatus, Recorded, to_micros
+from hookline.inbox.records import Arrival, EventStatus, Recorded, storable, to_micros
 from hookline.inbox.schema import bodies, events
 
 DIGEST_BYTES = 16
@@ -43,6 +43,10 @@ _ID = 0
 Row = list[Any]
 
 
+class Vanished(Exception):
+    """The first of two equal events was pruned in this moment; the transaction has to be repeated."""
+
+
 def body_digest(body: bytes) -> bytes:
     """Return what tells two bodies apart: a keyless BLAKE2b of 16 bytes."""
     return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
@@ -64,7 +68,8 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     fresh = _insert_new(connection, cursor, rows)
     new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
     cursor.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
-    cursor.run(counting.ADD, ("received", len(new)))
+    if new:
+        cursor.run(counting.add_statement(connection), ("received", len(new)))
     if fresh is None:
         return [_recorded(row) for row in rows]
     return _outcomes(connection, arrivals, rows, fresh)
@@ -77,12 +82,12 @@ def _event_row(arrival: Arrival) -> Row:
     cause = draft.cause
     return [
         arrival.id,
-        draft.door,
-        draft.source,
-        draft.source_id,
+        storable(draft.door),
+        storable(draft.source),
+        _optional(draft.source_id),
         _dedup_key(draft, digest),
-        draft.type,
-        draft.subject,
+        storable(draft.type),
+        _optional(draft.subject),
         accepted_us if draft.time is None else to_micros(draft.time),
         accepted_us,
         EventStatus.ACCEPTED.value,
@@ -96,9 +101,13 @@ def _event_row(arrival: Arrival) -> Row:
         cause.task_run if cause else None,
         0,
         draft.traceparent,
-        draft.verdict,
-        draft.remote,
+        storable(draft.verdict),
+        storable(draft.remote),
     ]
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _body_row(arrival: Arrival) -> Row:
@@ -109,7 +118,7 @@ def _body_row(arrival: Arrival) -> Row:
 
 def _dedup_key(draft: Draft, digest: bytes) -> str | None:
     if draft.source_id is not None:
-        return f"id:{draft.source_id}"
+        return f"id:{storable(draft.source_id)}"
     return f"body:{digest.hex()}" if draft.dedup_window is not None else None
 
 
@@ -158,7 +167,10 @@ _NEWEST_TRIGGER_SET = "SELECT max(version) FROM trigger_sets"
 
 def _insert_new(connection: Connection, cursor: _Cursor, rows: list[Row]) -> set[str] | None:
     """Insert the rows whose dedup key is new at their door; return their ids, or None for all of them."""
-    inserted = cursor.insert(events.name, _EVENT_COLUMNS, rows, " ON CONFLICT DO NOTHING")
+    # In one order everywhere: two gateways with the same keys would else wait for each other. Of rows with
+    # the same key the one that came first goes first.
+    in_order = sorted(rows, key=lambda row: (row[_DEDUP_KEY] or "", row[_DOOR], row[_ID]))
+    inserted = cursor.insert(events.name, _EVENT_COLUMNS, in_order, " ON CONFLICT DO NOTHING")
     if inserted == len(rows):
         return None
     ids = [row[_ID] for row in rows]
@@ -208,7 +220,10 @@ def _outcomes(
         if row[_ID] in fresh:
             outcomes.append(_recorded(row))
             continue
-        first_id, first_digest = firsts[row[_DOOR], row[_DEDUP_KEY]]
+        first = firsts.get((row[_DOOR], row[_DEDUP_KEY]))
+        if first is None:
+            raise Vanished
+        first_id, first_digest = first
         conflict = first_digest != row[_DIGEST]
         outcomes.append(Recorded(first_id, duplicate=True, conflict=conflict))
         # A strict door turns a conflict away: that is a rejection, not a duplicate.
@@ -234,6 +249,6 @@ def _count_again(connection: Connection, seen_again: list[dict[str, Any]]) -> No
             update(events)
             .where(events.c.id == bindparam("the_id"))
             .values(duplicates=events.c.duplicates + 1, conflicts=events.c.conflicts + bindparam("one_more")),
-            seen_again,
+            sorted(seen_again, key=lambda again: str(again["the_id"])),
         )
         counting.add(connection, "duplicates", len(seen_again))

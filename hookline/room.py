@@ -1,0 +1,153 @@
+"""Room: how many more runs a work pool can start, so that no more are created.
+
+Hundreds of waiting runs make a Prefect server fight itself over its database. Where a pool has a concurrency
+limit its free places count, for all of its deployments together; where it has none, each deployment gets a
+number of its own. Runs that somebody else made take places too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from hookline.errors import InboxError, PrefectRefused, PrefectUnavailable
+from hookline.prefect_api import DeploymentInfo, PrefectApi
+
+log = logging.getLogger(__name__)
+
+#: With room left, what Prefect said is believed for so long, and asked again beside the work.
+ROOM_BELIEVED = timedelta(seconds=5)
+#: Without, it is asked again before anything is created, and not more often than this.
+FULL_BELIEVED = timedelta(milliseconds=250)
+
+
+@dataclass(slots=True)
+class _Room:
+    """The places of one pool or deployment.
+
+    Parameters
+    ----------
+    limit: how many there are.
+    others: how many were taken by runs that are not in `ours`, when Prefect was asked.
+    ours: ids of our dispatches whose runs take one.
+    """
+
+    limit: int
+    others: int = 0
+    ours: set[str] = field(default_factory=set)
+    asked_at: float = float("-inf")
+
+    @property
+    def left(self) -> int:
+        return self.limit - self.others - len(self.ours)
+
+
+class Rooms:
+    """The rooms of all lanes.
+
+    Parameters
+    ----------
+    prefect: says which pool a deployment has, its limit, and how many runs are outstanding.
+    default_limit: outstanding runs of a deployment whose pool has no limit.
+    unfinished: returns those of some dispatches whose runs may still be unfinished.
+    """
+
+    def __init__(
+        self,
+        prefect: PrefectApi,
+        default_limit: int,
+        unfinished: Callable[[Sequence[str]], Awaitable[set[str]]],
+    ) -> None:
+        self._prefect = prefect
+        self._default_limit = default_limit
+        self._unfinished = unfinished
+        self._deployments: dict[str, DeploymentInfo] = {}
+        # A pool's name or a deployment's id -> its places; and which of them a lane has.
+        self._rooms: dict[str, _Room] = {}
+        self._of_lane: dict[str, _Room] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def deployment(self, lane: str) -> DeploymentInfo:
+        """Return a lane's deployment.
+
+        Raises
+        ------
+        PrefectRefused: there is none.
+        PrefectUnavailable: Prefect is away.
+        """
+        known = self._deployments.get(lane)
+        if known is None:
+            known = self._deployments[lane] = await self._prefect.deployment(lane)
+        return known
+
+    def forget_deployment(self, lane: str) -> None:
+        """Look a deployment up again: it may have been deleted and made anew."""
+        self._deployments.pop(lane, None)
+
+    async def left(self, lane: str) -> int:
+        """Return how many runs may be created in a lane now.
+
+        Raises
+        ------
+        PrefectRefused: the lane has no deployment.
+        PrefectUnavailable: Prefect is away.
+        """
+        room = self._of_lane.get(lane)
+        if room is None:
+            return (await self._ask(lane)).left
+        age = timedelta(seconds=asyncio.get_running_loop().time() - room.asked_at)
+        if room.left <= 0 and age > FULL_BELIEVED:
+            return (await self._ask(lane)).left
+        if room.left > 0 and age > ROOM_BELIEVED:
+            # Do not make the first event after a quiet time wait for the answer.
+            self.ask_beside(lane)
+        return room.left
+
+    def ask_beside(self, lane: str) -> None:
+        """Ask Prefect about a lane without waiting for the answer."""
+        if lane not in self._asking:
+            task = asyncio.create_task(self._ask_quietly(lane))
+            self._asking[lane] = task
+            task.add_done_callback(lambda _: self._asking.pop(lane, None))
+
+    def take(self, lane: str, dispatch_id: str) -> None:
+        """Count a run that is being created."""
+        room = self._of_lane.get(lane)
+        if room is not None:
+            room.ours.add(dispatch_id)
+
+    def give_back(self, dispatch_ids: Iterable[str]) -> None:
+        """Count runs that have finished, or were not created after all; saying it twice does no harm."""
+        gone = set(dispatch_ids)
+        for room in self._rooms.values():
+            room.ours -= gone
+
+    async def _ask_quietly(self, lane: str) -> None:
+        try:
+            await self._ask(lane)
+        except (PrefectUnavailable, PrefectRefused, InboxError) as failed:
+            # The next creation meets the same, and is where it is handled.
+            log.debug("room of %s: %s", lane, failed)
+
+    async def _ask(self, lane: str) -> _Room:
+        deployment = await self._prefect.deployment(lane)
+        pool = deployment.work_pool
+        limit = None if pool is None else await self._prefect.pool_limit(pool)
+        key = f"pool {pool}" if limit is not None else f"deployment {deployment.id}"
+        room = self._rooms.setdefault(key, _Room(self._default_limit))
+        ours = set(room.ours)
+        if limit is not None:
+            busy = await self._prefect.outstanding(work_pool=pool)
+        else:
+            busy = await self._prefect.outstanding(deployment_id=deployment.id)
+        # Another gateway may have been the one that saw one of ours finish.
+        room.ours -= ours - await self._unfinished(sorted(ours)) if ours else set()
+        room.limit = self._default_limit if limit is None else limit
+        room.others = max(0, busy - len(ours))
+        room.asked_at = asyncio.get_running_loop().time()
+        self._deployments[lane] = deployment
+        self._of_lane[lane] = room
+        return room

@@ -1,0 +1,148 @@
+"""Starting one dispatch: its flow run is created under the dispatch's own key, however often it is tried."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+
+from hookline import stamps
+from hookline.claim_tokens import claim_token
+from hookline.errors import PrefectRefused, RenderError
+from hookline.event import Claim, Event
+from hookline.inbox import Dispatch, Inbox
+from hookline.prefect_api import NewRun, PrefectApi, RunInfo
+from hookline.prefect_rows import parameters_bytes
+from hookline.room import Rooms
+from hookline.triggers import Trigger
+from hookline.triggers.rendering import render_parameters
+
+#: Prefect takes parameters of up to 512 KB; a larger event goes as a claim check.
+PARAMETER_BYTES = 500_000
+#: Events that are kept in memory for their dispatches.
+EVENTS_KEPT = 1_000
+EVENTS_KEPT_BYTES = 32 * 1024 * 1024
+
+
+class Starter:
+    """Creates the runs of dispatches.
+
+    Parameters
+    ----------
+    inbox: where the dispatches' events are.
+    prefect: where their runs are to be.
+    rooms: know the deployments.
+    trigger: returns the trigger that made a dispatch, of the version that it was matched against.
+    gateway_url: where runs fetch the data of claim checks.
+    clock: gives the time.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        prefect: PrefectApi,
+        rooms: Rooms,
+        *,
+        trigger: Callable[[Dispatch], Awaitable[Trigger | None]],
+        gateway_url: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._inbox = inbox
+        self._prefect = prefect
+        self._rooms = rooms
+        self._trigger = trigger
+        self._gateway_url = gateway_url
+        self._clock = clock
+        self._events: OrderedDict[str, tuple[Event, int]] = OrderedDict()
+        self._events_bytes = 0
+        self._claim_secret: bytes | None = None
+
+    async def start(self, dispatch: Dispatch) -> tuple[Event, RunInfo]:
+        """Create a dispatch's run, or find the one that was created before; return it with the event.
+
+        Raises
+        ------
+        RenderError: the run's parameters cannot be made.
+        PrefectRefused: Prefect says that the request is wrong.
+        PrefectUnavailable, InboxError: to be tried again.
+        """
+        event = await self._event(dispatch.event_id)
+        new = await self._new_run(dispatch, event)
+        self._rooms.take(dispatch.lane, dispatch.id)
+        try:
+            run = await self._create(dispatch.lane, new)
+        except BaseException:
+            self._rooms.give_back([dispatch.id])
+            raise
+        if new.scheduled is not None:
+            # It takes no place before it is due, which may be in a week.
+            self._rooms.give_back([dispatch.id])
+        return event, run
+
+    def keep(self, event: Event, size_bytes: int) -> None:
+        """Keep an event in memory for its dispatches, which will be started soon."""
+        if event.id not in self._events:
+            self._events[event.id] = (event, size_bytes)
+            self._events_bytes += size_bytes
+        while len(self._events) > EVENTS_KEPT or self._events_bytes > EVENTS_KEPT_BYTES:
+            _, (_, freed) = self._events.popitem(last=False)
+            self._events_bytes -= freed
+
+    async def _event(self, event_id: str) -> Event:
+        kept = self._events.get(event_id)
+        event = await self._inbox.full_event(event_id) if kept is None else kept[0]
+        if event is None:
+            raise RenderError(f"event {event_id} is no longer in the inbox")
+        return event
+
+    async def _new_run(self, dispatch: Dispatch, event: Event) -> NewRun:
+        trigger = await self._trigger(dispatch)
+        if trigger is None:
+            raise RenderError(f"trigger {dispatch.trigger_id} is not in version {dispatch.trigger_set}")
+        deployment = await self._rooms.deployment(dispatch.lane)
+        merged: list[str] = []
+        if dispatch.debounce_key is not None:
+            merged = await self._inbox.merged(dispatch.id, limit=stamps.EVENT_TAGS)
+        return NewRun(
+            deployment_id=deployment.id,
+            idempotency_key=stamps.idempotency_key(dispatch),
+            name=stamps.run_name(event),
+            tags=stamps.run_tags(event, merged),
+            parameters=await self._parameters(dispatch, trigger, event),
+            job_variables=trigger.job_variables,
+            scheduled=self._clock() + trigger.schedule_after if trigger.schedule_after else None,
+            labels=stamps.run_labels(event),
+        )
+
+    async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:
+        if trigger.parameters is None and trigger.passes_event and await self._goes_by_reference(event):
+            if self._claim_secret is None:
+                self._claim_secret = await self._inbox.shared_secret("claims")
+            token = claim_token(
+                self._claim_secret, event_id=event.id, dispatch_id=dispatch.id, at=self._clock()
+            )
+            claim = Claim(f"{self._gateway_url}/events/{event.id}/body", token)
+            event = replace(event, data=None, claim=claim)
+        return render_parameters(trigger, event)
+
+    async def _goes_by_reference(self, event: Event) -> bool:
+        stored = await self._inbox.event(event.id)
+        if stored is None:
+            return False
+        # A byte of the body becomes six of the parameter at most, as an escape; measuring takes time.
+        return stored.by_reference or (
+            stored.size > PARAMETER_BYTES // 7
+            and parameters_bytes({"event": event.to_dict()}) > PARAMETER_BYTES
+        )
+
+    async def _create(self, lane: str, new: NewRun) -> RunInfo:
+        try:
+            return await self._prefect.create_run(new)
+        except PrefectRefused as refused:
+            if refused.status != 404:
+                raise
+        # The deployment may have been deleted and deployed again under a new id.
+        self._rooms.forget_deployment(lane)
+        deployment = await self._rooms.deployment(lane)
+        return await self._prefect.create_run(replace(new, deployment_id=deployment.id))
