@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from hookline.claim_tokens import claim_is_valid
 from hookline.errors import Refusal
@@ -20,6 +20,9 @@ from hookline.sources import Reply
 from hookline.tracking import event_summary
 
 PAGE_LIMIT = 500
+PAGE_DEFAULT = 50
+
+_ID = re.compile(r"[0-9a-f-]{36}")
 
 
 async def read_event(house: House, exchange: Exchange) -> Reply:
@@ -65,7 +68,7 @@ async def search_events(house: House, exchange: Exchange) -> Reply:
     # One more than asked for tells whether there is a next page.
     found = await house.inbox.search(replace(search, limit=search.limit + 1))
     page = found[: search.limit]
-    following = _write_cursor(page[-1].id) if len(found) > search.limit else None
+    following = write_cursor(page[-1].id) if len(found) > search.limit else None
     events = [{**event_summary(event), "accepted": rfc3339(event.accepted)} for event in page]
     return json_reply({"events": events, "next": following})
 
@@ -77,12 +80,9 @@ def read_search(exchange: Exchange) -> Search:
     ------
     Refusal: 400, a value cannot be used; names the parameter.
     """
-    status, limit = exchange.query("status"), exchange.query("limit")
+    status = exchange.query("status")
     if status is not None and status not in tuple(EventStatus):
         raise _bad_query("status", f"one of {', '.join(EventStatus)}")
-    if limit is not None and not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= PAGE_LIMIT):
-        raise _bad_query("limit", f"a number from 1 to {PAGE_LIMIT}")
-    cursor = exchange.query("cursor")
     return Search(
         type=exchange.query("type") or None,
         source=exchange.query("source") or None,
@@ -90,9 +90,24 @@ def read_search(exchange: Exchange) -> Search:
         status=EventStatus(status) if status else None,
         since=read_moment("since", exchange.query("since")),
         until=read_moment("until", exchange.query("until")),
-        cursor=None if not cursor else _read_cursor(cursor),
-        limit=int(limit) if limit else 50,
+        cursor=read_cursor(exchange),
+        limit=read_limit(exchange),
     )
+
+
+def read_limit(exchange: Exchange) -> int:
+    """Return how many a page is to hold.
+
+    Raises
+    ------
+    Refusal: 400, no number from 1 to `PAGE_LIMIT`.
+    """
+    limit = exchange.query("limit")
+    if limit is None:
+        return PAGE_DEFAULT
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 0 < int(limit) <= PAGE_LIMIT):
+        raise _bad_query("limit", f"a number from 1 to {PAGE_LIMIT}")
+    return int(limit)
 
 
 def read_moment(name: str, text: str | None) -> datetime | None:
@@ -113,43 +128,29 @@ def read_moment(name: str, text: str | None) -> datetime | None:
     return moment
 
 
-def _write_cursor(event_id: str) -> str:
-    return base64.urlsafe_b64encode(event_id.encode()).decode().rstrip("=")
+def write_cursor(last_id: str) -> str:
+    """Return the cursor of the page that follows one that ends with this id."""
+    return base64.urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
 
 
-def _read_cursor(text: str) -> str:
+def read_cursor(exchange: Exchange) -> str | None:
+    """Return the id after which a page begins, or None for the first page.
+
+    Raises
+    ------
+    Refusal: 400, no cursor of ours.
+    """
+    text = exchange.query("cursor")
+    if not text:
+        return None
     try:
         cursor = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode("ascii")
     except ValueError:
         cursor = ""
-    if len(cursor) != 36:
+    if _ID.fullmatch(cursor) is None:
         raise _bad_query("cursor", "what `next` of the page before said")
     return cursor
 
 
 def _bad_query(name: str, wanted: str) -> Refusal:
     return Refusal(400, "bad-query", f"{name} is not {wanted}.")
-
-
-async def read_rejections(house: House, exchange: Exchange) -> Reply:
-    """Answer `GET /rejections`: what was turned away, and why, newest first."""
-    exchange.caller(house).require(access.Scope.READ)
-    search = read_search(exchange)
-    await house.rejections.write()
-    found = await house.inbox.rejections(limit=search.limit + 1, cursor=search.cursor)
-    page = found[: search.limit]
-    rows: list[dict[str, Any]] = [
-        {
-            "id": rejection.id,
-            "at": rfc3339(rejection.at),
-            "door": rejection.door,
-            "remote": rejection.remote,
-            "status": rejection.status,
-            "reason": rejection.reason,
-            "detail": rejection.detail,
-            "size": rejection.size,
-        }
-        for rejection in page
-    ]
-    following = _write_cursor(page[-1].id) if len(found) > search.limit else None
-    return json_reply({"rejections": rows, "next": following})

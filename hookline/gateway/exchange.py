@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,11 +10,14 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
 
+from hookline.errors import Refusal
 from hookline.gateway.access import Caller
 from hookline.sources import Headers
 
 if TYPE_CHECKING:
     from hookline.gateway.house import House
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,19 @@ class Exchange:
     path: Mapping[str, str]
 
     def query(self, name: str) -> str | None:
-        """Return the first value of a query parameter."""
+        """Return the first value of a query parameter.
+
+        Raises
+        ------
+        Refusal: 400, it holds control characters, which nothing that is looked for has.
+        """
         values = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
-        return values[0] if values else None
+        if not values:
+            return None
+        value: str = values[0]
+        if _CONTROL.search(value):
+            raise Refusal(400, "bad-query", f"{name} holds control characters.")
+        return value
 
     def caller(self, house: House) -> Caller:
         """Return who makes the request.

@@ -56,7 +56,10 @@ class Table:
             route = each.routes.get(wanted)
             if route is None:
                 raise _not_allowed(method, each.routes)
-            return route, {name: unquote(part) for name, part in found.groupdict().items()}
+            parts = {name: unquote(part) for name, part in found.groupdict().items()}
+            if not all(part.isprintable() for part in parts.values()):
+                break
+            return route, parts
         raise Refusal(404, "not-found", "There is nothing at this address; see /docs.")
 
 

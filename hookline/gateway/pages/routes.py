@@ -39,7 +39,7 @@ _OVER: dict[tuple[str, str], Build] = {
     ("GET", "/lineage/{kind}/{id*}"): lineage_graph,
 }
 #: What browsers fetch as it is, once they are signed in.
-_FETCHED = {("GET", "/events/{id}/body")}
+_FETCHED = {("GET", "/events/{id}/body"), ("GET", "/docs"), ("GET", "/openapi.json")}
 #: Pages and actions of their own.
 _ALONE: tuple[Route, ...] = (
     ("GET", "/", page(event_log)),

@@ -1,0 +1,246 @@
+"""What each operation of the API does, takes and gives. Pure data, of which `/openapi.json` is made."""
+
+from __future__ import annotations
+
+from hookline.cloudevents import BATCH, STRUCTURED
+from hookline.gateway.access import Scope
+from hookline.gateway.events import PAGE_DEFAULT, PAGE_LIMIT
+from hookline.gateway.operations import Answered, Operation, Parameter
+from hookline.gateway.schemas import MOMENT, TEXT, ref
+from hookline.gateway.waiting import LONGEST_WAIT_SECONDS
+
+_RATES = ("RateLimit-Policy", "RateLimit")
+
+WAIT = Parameter(
+    "wait",
+    "Seconds to hold the answer until the event's runs are final.",
+    {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS},
+)
+LIMIT = Parameter(
+    "limit",
+    "How many at most.",
+    {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": PAGE_DEFAULT},
+)
+CURSOR = Parameter("cursor", "What `next` of the page before said.", "Cursor")
+EVENT_ID = Parameter("id", "The tracking id.", TEXT, "path", required=True)
+_SOURCE = Parameter(
+    "source",
+    "A source of `deployments/sources.yaml`.",
+    {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$", "examples": ["github"]},
+    "path",
+    required=True,
+)
+_TOKEN = Parameter(
+    "token", "The source's URL token.", {"type": "string", "minLength": 1}, "path", required=True
+)
+
+SEND_EVENT = Operation(
+    name="sendEvent",
+    summary="Send an event, or a batch of them.",
+    tag="Events",
+    says=(
+        "Hookline's own JSON, or CloudEvents 1.0 in structured, batch and binary mode (any media type,"
+        " attributes in `ce-*` headers). 202 means that the event is on the disk. An id that came before with"
+        " the same body is a `duplicate` and starts nothing; with another body it is 422. Sources and types"
+        " that belong to a configured source, and those that begin with `prefect.` or `hookline.`, are 403."
+    ),
+    scope=Scope.SEND,
+    parameters=(
+        WAIT,
+        Parameter(
+            "Idempotency-Key",
+            "The id of an event that has none of its own: a quoted string, or a bare word.",
+            {
+                "type": "string",
+                "pattern": '^("[ !#-\\[\\]-~]{1,255}"|[!#-~]{1,255})$',
+                "examples": ['"order-17"'],
+            },
+            "header",
+        ),
+        Parameter(
+            "traceparent",
+            "W3C trace context; what is none is left out.",
+            {"type": "string", "pattern": "^[ -~]*$"},
+            "header",
+        ),
+    ),
+    bodies={"application/json": "NewEvent", STRUCTURED: "CloudEvent", BATCH: "CloudEventBatch"},
+    answers={
+        202: Answered(
+            "On the disk. With `wait`, the tracking document as it is then.",
+            {"oneOf": [ref("Accepted"), ref("TrackingDocument"), ref("AcceptedBatch")]},
+            headers=("Location", *_RATES),
+        )
+    },
+    refusals=(413, 415, 422, 429),
+)
+ASK_PERMISSION = Operation(
+    name="askPermission",
+    summary="Ask whether events may be sent here.",
+    tag="Events",
+    says=(
+        "CloudEvents' abuse protection: with `WebHook-Request-Origin` the answer grants a rate. It needs no"
+        " key, and lets nobody in without one."
+    ),
+    parameters=(
+        Parameter(
+            "WebHook-Request-Origin",
+            "Who asks.",
+            {"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["events.example.com"]},
+            "header",
+        ),
+        Parameter(
+            "WebHook-Request-Rate",
+            "The wanted requests a minute, or `*`.",
+            {"type": "string", "pattern": r"^([1-9][0-9]{0,8}|\*)$"},
+            "header",
+        ),
+    ),
+    answers={
+        200: Answered("Granted.", headers=("Allow", "WebHook-Allowed-Origin", "WebHook-Allowed-Rate")),
+        204: Answered("Nobody asked; these are the methods.", headers=("Allow",)),
+    },
+)
+SEARCH_EVENTS = Operation(
+    name="searchEvents",
+    summary="Search events, newest first.",
+    tag="Events",
+    scope=Scope.READ,
+    parameters=(
+        Parameter("type", "A type, or a prefix with a trailing `*`.", TEXT),
+        Parameter("source", "A source.", TEXT),
+        Parameter("subject", "A subject.", TEXT),
+        Parameter("status", "A status.", "EventStatus"),
+        Parameter("since", "Accepted at this time or later.", MOMENT),
+        Parameter("until", "Accepted before this time.", MOMENT),
+        LIMIT,
+        CURSOR,
+    ),
+    answers={200: Answered("A page.", "EventPage")},
+)
+READ_EVENT = Operation(
+    name="readEvent",
+    summary="See what became of an event.",
+    tag="Events",
+    says="The tracking document; a browser gets a page. `wait` holds the answer until the runs are final.",
+    scope=Scope.READ,
+    parameters=(EVENT_ID, WAIT),
+    answers={200: Answered("The tracking document.", "TrackingDocument")},
+    refusals=(404,),
+)
+READ_BODY = Operation(
+    name="readBody",
+    summary="Get the bytes that were received.",
+    tag="Events",
+    says="Byte for byte, decompressed. The token of a claim check opens it as well.",
+    scope=Scope.READ,
+    parameters=(EVENT_ID,),
+    answers={200: Answered("The body.", TEXT, "*/*", headers=("Hookline-Body-Format",))},
+    refusals=(404,),
+)
+DELIVER = Operation(
+    name="deliverWebhook",
+    summary="Deliver a webhook.",
+    tag="Webhooks",
+    says=(
+        "For providers. What has to be signed, how an event is named and what the answer looks like is the"
+        " source's recipe; docs/sources.md has them all. No API key is asked for."
+    ),
+    parameters=(_SOURCE,),
+    bodies={"*/*": {}},
+    body_required=False,
+    answers={
+        200: Answered(
+            "As the provider expects it: an acknowledgement, or the answer to its handshake.", {}, "*/*"
+        ),
+        202: Answered(
+            "On the disk.", {"oneOf": [ref("Accepted"), ref("AcceptedBatch")]}, headers=("Location", *_RATES)
+        ),
+        204: Answered("As the provider expects it."),
+    },
+    refusals=(404, 405, 410, 413, 415, 422, 429),
+)
+SHAKE_HANDS = Operation(
+    name="answerHandshake",
+    summary="Answer a provider's handshake.",
+    tag="Webhooks",
+    says="Some providers look whether the address is theirs before they send; anything else is 405.",
+    parameters=(_SOURCE,),
+    answers={
+        200: Answered(
+            "What the provider asked for.",
+            {},
+            "*/*",
+            headers=("WebHook-Allowed-Origin", "WebHook-Allowed-Rate"),
+        ),
+        204: Answered("Agreed."),
+    },
+    refusals=(404, 405, 410, 413),
+)
+READ_REJECTIONS = Operation(
+    name="readRejections",
+    summary="See what was turned away, and why.",
+    tag="Events",
+    says="Newest first; the newest 10,000 are kept.",
+    scope=Scope.READ,
+    parameters=(LIMIT, CURSOR),
+    answers={200: Answered("A page.", "RejectionPage")},
+)
+READ_LINEAGE = Operation(
+    name="readLineage",
+    summary="See what led to an event, a run or an asset, and what came of it.",
+    tag="Lineage",
+    scope=Scope.READ,
+    parameters=(
+        Parameter("kind", "Of what.", {"enum": ["event", "run", "asset"]}, "path", required=True),
+        Parameter(
+            "id",
+            "Its id; an asset's key may be percent-encoded.",
+            {"type": "string", "minLength": 1},
+            "path",
+            required=True,
+        ),
+        Parameter("direction", "Where to walk.", {"enum": ["up", "down", "both"], "default": "both"}),
+        Parameter("depth", "Steps.", {"type": "integer", "minimum": 1, "maximum": 128, "default": 128}),
+        Parameter(
+            "through_assets",
+            "On from an asset to the runs that read it later.",
+            {"type": "boolean", "default": False},
+        ),
+        Parameter("tasks", "With task runs.", {"type": "boolean", "default": True}),
+        Parameter(
+            "nodes",
+            "So many nodes at most.",
+            {"type": "integer", "minimum": 1, "maximum": 20_000, "default": 5_000},
+        ),
+    ),
+    answers={200: Answered("The graph.", "Graph")},
+    refusals=(404,),
+)
+HEALTHZ = Operation(
+    name="isAlive",
+    summary="Ask whether the process lives.",
+    tag="Service",
+    answers={200: Answered("It does.", "Health")},
+)
+READYZ = Operation(
+    name="isReady",
+    summary="Ask whether events can be accepted.",
+    tag="Service",
+    says="With Prefect up or not: without it, events are accepted and wait.",
+    answers={200: Answered("They can.", "Readiness"), 503: Answered("Not now.", "Readiness")},
+)
+READ_OPENAPI = Operation(
+    name="readOpenapi",
+    summary="Get this description.",
+    tag="Service",
+    scope=Scope.READ,
+    answers={200: Answered("OpenAPI 3.1.", {"type": "object"})},
+)
+READ_DOCS = Operation(
+    name="readDocs",
+    summary="Read this description as a page.",
+    tag="Service",
+    scope=Scope.READ,
+    answers={200: Answered("A page.", TEXT, "text/html")},
+)
