@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
-
-import orjson
 
 from hookline.backoff import Backoff
 from hookline.changes import Changes
@@ -30,11 +27,12 @@ from hookline.event import Event, now
 from hookline.inbox import Dispatch, Inbox, News
 from hookline.lane import Lane, held_by
 from hookline.metrics import Metrics
+from hookline.offered import Offered, data_bytes
 from hookline.planning import plan, unplannable
 from hookline.prefect_api import PrefectApi, RunInfo
 from hookline.room import Rooms
 from hookline.starting import Starter
-from hookline.triggers import Trigger, TriggerSet
+from hookline.trigger_sets import TriggerSets
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +40,6 @@ T = TypeVar("T")
 
 #: Nobody else may start a dispatch for so long after its holder last said that it lives.
 LEASE = timedelta(seconds=15)
-#: Events that wait in memory to be matched; those beyond are found in the inbox.
-OFFERED_LIMIT = 20_000
-OFFERED_LIMIT_BYTES = 64 * 1024 * 1024
 #: Events matched in one go.
 ROUTE_LIMIT = 500
 ROUTE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -53,8 +48,6 @@ ROUTE_LIMIT_BYTES = 16 * 1024 * 1024
 CREATIONS = 1
 #: Lanes that are made ready before their first event comes; each is three questions to Prefect.
 WARMED_UP = 20
-#: Versions of the trigger set that are kept in memory: the one in force, and those of older dispatches.
-TRIGGER_SETS_KEPT = 8
 #: How often the inbox is looked through for what nobody holds.
 RECOVERY_SECONDS = 5.0
 #: Answers that say that Prefect cannot do anything just now; after others it fails on this request alone.
@@ -90,15 +83,17 @@ class Dispatcher:
         self._changes = changes
         self._on_started = on_started
         self._clock = clock
+        self.trigger_sets = TriggerSets(inbox)
         self._rooms = Rooms(prefect, default_limit, inbox.unfinished)
         self._starter = Starter(
-            inbox, prefect, self._rooms, trigger=self._trigger, gateway_url=gateway_url, clock=clock
+            inbox,
+            prefect,
+            self._rooms,
+            trigger=self.trigger_sets.trigger,
+            gateway_url=gateway_url,
+            clock=clock,
         )
-        self._in_force: int | None = None
-        self._trigger_sets: dict[int, TriggerSet] = {}
-        self._offered: deque[tuple[Event, int]] = deque()
-        self._offered_bytes = 0
-        self._overflowed = False
+        self._offered = Offered()
         self._something_offered = asyncio.Event()
         self._held_changed = asyncio.Event()
         self._lanes: dict[str, Lane] = {}
@@ -114,14 +109,7 @@ class Dispatcher:
         ----------
         size_bytes: of its body; it is measured where it is not given.
         """
-        size = _measured(event) if size_bytes is None else size_bytes
-        full = len(self._offered) >= OFFERED_LIMIT or self._offered_bytes + size > OFFERED_LIMIT_BYTES
-        if full or self._overflowed:
-            # From here on the inbox is read in order, or younger events would overtake.
-            self._overflowed = True
-        else:
-            self._offered.append((event, size))
-            self._offered_bytes += size
+        self._offered.put(event, size_bytes)
         self._something_offered.set()
 
     def unexpected(self, event_type: str) -> int | None:
@@ -129,7 +117,7 @@ class Dispatcher:
 
         Such an event can be recorded as ignored at once, if that version is still in force then.
         """
-        triggers = None if self._in_force is None else self._trigger_sets.get(self._in_force)
+        triggers = self.trigger_sets.known
         return None if triggers is None or triggers.expects(event_type) else triggers.version
 
     @property
@@ -191,22 +179,12 @@ class Dispatcher:
             await self._route_offered()
 
     async def _route_offered(self) -> None:
-        while self._offered or self._overflowed:
-            while self._offered:
-                await self.route(self._take_offered())
-            if self._overflowed:
-                self._overflowed = False
+        while self._offered or self._offered.overflowed:
+            while batch := self._offered.take(ROUTE_LIMIT, ROUTE_LIMIT_BYTES):
+                await self.route(batch)
+            if self._offered.overflowed:
+                self._offered.overflowed = False
                 await self._route_unrouted(before=None)
-
-    def _take_offered(self) -> list[Event]:
-        batch: list[Event] = []
-        room = ROUTE_LIMIT_BYTES
-        while self._offered and len(batch) < ROUTE_LIMIT and room > 0:
-            event, size = self._offered.popleft()
-            self._offered_bytes -= size
-            room -= size
-            batch.append(event)
-        return batch
 
     def _not_anothers(self) -> datetime | None:
         """Return the time before which an accepted event is no longer just on its way in another gateway."""
@@ -249,16 +227,16 @@ class Dispatcher:
 
     async def _route(self, events: Sequence[Event], replay: bool, only: str | None) -> None:
         while True:
-            triggers = await self.triggers_in_force()
+            triggers = await self.trigger_sets.in_force()
             routings = [plan(event, triggers, replay=replay, only=only) for event in events]
             at = self._clock()
             ready = await self._inbox.route(routings, at=at, lease=LEASE)
             if ready is not None:
                 break
-            self.forget_triggers_in_force()  # a newer set came into force: match again
+            self.trigger_sets.forget()  # a newer set came into force: match again
         for event, routing in zip(events, routings, strict=True):
             if routing.dispatches:
-                self._starter.keep(event, _measured(event))
+                self._starter.keep(event, data_bytes(event))
                 self._held_changed.set()
         await self.pass_on(ready)
         if not replay:
@@ -272,38 +250,6 @@ class Dispatcher:
 
         await self._until_it_works(bury, "routing")
         self._changes.announce([event_id])
-
-    async def triggers_in_force(self) -> TriggerSet:
-        """Return the newest trigger set, believed until the inbox refuses a routing against it."""
-        if self._in_force is None:
-            version, documents = await self._inbox.trigger_set()
-            self._learn(version, documents)
-            self._in_force = version
-        return self._trigger_sets[self._in_force]
-
-    def forget_triggers_in_force(self) -> None:
-        """Read the trigger set anew: a newer one came into force."""
-        self._in_force = None
-
-    async def _trigger(self, dispatch: Dispatch) -> Trigger | None:
-        if dispatch.trigger_set not in self._trigger_sets:
-            version, documents = await self._inbox.trigger_set(dispatch.trigger_set)
-            self._learn(version, documents)
-        known = self._trigger_sets.get(dispatch.trigger_set)
-        return None if known is None else known.get(dispatch.trigger_id)
-
-    def _learn(self, version: int, documents: list[dict[str, object]]) -> None:
-        try:
-            triggers = TriggerSet(version, [Trigger.from_dict(document) for document in documents])
-        except ValueError as wrong:
-            raise InboxError(
-                f"version {version} of the trigger set cannot be read by this Hookline ({wrong});"
-                " run `hookline deploy` again, or update this gateway"
-            ) from None
-        self._trigger_sets[version] = triggers
-        for old in sorted(self._trigger_sets)[:-TRIGGER_SETS_KEPT]:
-            if old != version:
-                del self._trigger_sets[old]
 
     # Hold -----------------------------------------------------------------------------------------
 
@@ -423,7 +369,7 @@ class Dispatcher:
 
     async def _warm_up(self) -> None:
         """Get to know the lanes of the triggers in force, so that their first event need not wait."""
-        triggers = await self._until_it_works(self.triggers_in_force, "reading the trigger set")
+        triggers = await self._until_it_works(self.trigger_sets.in_force, "reading the trigger set")
         lanes = dict.fromkeys(f"{trigger.flow}/{trigger.deployment}" for trigger in triggers)
         for name in list(lanes)[:WARMED_UP]:
             self._lane(name)
@@ -467,7 +413,3 @@ class Dispatcher:
             except InboxError as failed:
                 log.error("%s: %s", what, failed)
                 await asyncio.sleep(1)
-
-
-def _measured(event: Event) -> int:
-    return len(orjson.dumps(event.data)) if event.claim is None else 0
