@@ -20,7 +20,8 @@ from hookline.supervisor import Service
 POOL = "warm"
 #: -P: unlike `python -m` alone, do not let modules of the working directory shadow installed ones.
 HOOKLINE = (sys.executable, "-P", "-m", "hookline")
-PREFECT = (sys.executable, "-P", "-m", "prefect")
+#: Prefect's own program, with its garbage collected where it cannot stop the server.
+PREFECT = (sys.executable, "-P", "-m", "hookline.prefect_server")
 #: The server starts on a fresh database, with all of Prefect's migrations, on a slow machine.
 SERVER_PATIENCE = timedelta(minutes=3)
 
