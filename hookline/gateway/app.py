@@ -16,7 +16,7 @@ from hookline.gateway.house import House
 from hookline.gateway.hub import App
 from hookline.gateway.operations import Route
 from hookline.gateway.replies import problem
-from hookline.gateway.routes import ROUTES
+from hookline.gateway.routes import DOORS, ROUTES
 from hookline.gateway.routing import Table
 from hookline.sources import Headers, Reply
 
@@ -40,7 +40,7 @@ def create_app(house: House) -> App:
     """
     names = Names(house.settings, keyless=not house.access.callers)
     doors = Doors(house, names)
-    table = Table(_with_pages())
+    table = Table(_with_pages(), [(method, path) for method, path, _ in DOORS])
     inside = 0
 
     async def app(scope: Scope, receive: Receive) -> Reply:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope
 
 from hookline import cloudevents
-from hookline.errors import InboxFull, Refusal
+from hookline.errors import InboxError, InboxRefused, Refusal
 from hookline.event import Draft, now
 from hookline.gateway import access
 from hookline.gateway.access import Caller
@@ -31,6 +31,7 @@ from hookline.gateway.reading import (
     sender_url,
 )
 from hookline.gateway.replies import json_reply, problem
+from hookline.gateway.routing import not_allowed
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
 from hookline.sources import Handshake, Headers, Knock, Reply
@@ -39,6 +40,8 @@ from hookline.sources import Handshake, Headers, Knock, Reply
 RESERVED_PREFIXES = ("prefect.", "hookline.")
 #: Sources that are ours: events read from Prefect's feed come as `prefect`.
 RESERVED_SOURCES = ("prefect", "hookline")
+
+_OF_WEBHOOKS = ("GET", "HEAD", "OPTIONS", "POST")
 
 
 class Doors:
@@ -76,7 +79,10 @@ class Doors:
             return await taken
         except Refusal as refusal:
             return self._turn_away(refusal, door, scope, headers)
-        except InboxFull as full:
+        except InboxRefused as refused:
+            wrong = Refusal(422, "not-storable", f"The event cannot be kept: {refused}.")
+            return self._turn_away(wrong, door, scope, headers)
+        except InboxError as full:
             busy = Refusal(503, "inbox-full", str(full), headers={"retry-after": "1"})
             return self._turn_away(busy, door, scope, headers)
 
@@ -159,6 +165,8 @@ class Doors:
     async def _take_webhook(
         self, scope: Scope, headers: Headers, receive: Receive, name: str, token: str | None
     ) -> Reply:
+        if scope["method"] not in _OF_WEBHOOKS:
+            raise not_allowed(scope["method"], _OF_WEBHOOKS)
         source = self._house.sources.get(name)
         if source is None:
             raise Refusal(404, "no-such-source", "There is no such source; see deployments/sources.yaml.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from hookline.errors import Refusal
@@ -16,6 +16,7 @@ class _Path:
     def __init__(self, path: str) -> None:
         self.pattern = re.compile(re.sub(r"\{(\w+)(\*?)\}", _group, path))
         self.routes: dict[str, Route] = {}
+        self.methods: set[str] = set()
 
 
 def _group(part: re.Match[str]) -> str:
@@ -28,12 +29,18 @@ class Table:
     Parameters
     ----------
     routes: where two paths fit, the first one counts.
+    elsewhere: methods and paths that are answered without the table.
     """
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], elsewhere: Iterable[tuple[str, str]] = ()) -> None:
         self._paths: dict[str, _Path] = {}
         for route in routes:
-            self._paths.setdefault(route.path, _Path(route.path)).routes[route.method] = route
+            path = self._paths.setdefault(route.path, _Path(route.path))
+            path.routes[route.method] = route
+            path.methods |= {route.method, "HEAD"} if route.method == "GET" else {route.method}
+        for method, path in elsewhere:
+            if path in self._paths:
+                self._paths[path].methods.add(method)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """Return the route and the parts of the path.
@@ -55,7 +62,7 @@ class Table:
                 continue
             route = each.routes.get(wanted)
             if route is None:
-                raise _not_allowed(method, each.routes)
+                raise not_allowed(method, each.methods)
             parts = {name: unquote(part) for name, part in found.groupdict().items()}
             if not all(part.isprintable() for part in parts.values()):
                 break
@@ -63,12 +70,7 @@ class Table:
         raise Refusal(404, "not-found", "There is nothing at this address; see /docs.")
 
 
-def _not_allowed(method: str, allowed: Collection[str]) -> Refusal:
+def not_allowed(method: str, allowed: Iterable[str]) -> Refusal:
     """Return the refusal of a method, with those that are allowed."""
-    names = sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])})
-    return Refusal(
-        405,
-        "method",
-        f"{method} does nothing here; there is {', '.join(names)}.",
-        headers={"allow": ", ".join(names)},
-    )
+    names = ", ".join(sorted(allowed))
+    return Refusal(405, "method", f"{method} does nothing here; there is {names}.", headers={"allow": names})
