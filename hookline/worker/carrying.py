@@ -135,6 +135,7 @@ async def _start(worker: WarmWorker, run: Run, stack: contextlib.ExitStack) -> N
         job = await job_frame(worker, run.flow_run, run.configuration, working_dir)
         run.child = await worker.nursery.take()
         run.child.hear = lambda frame: _hear(worker, run, frame)
+        job["last"] = run.child.begin(worker.settings.runs_per_process)
         await run.child.send(job)
     finally:
         state = await submitting
@@ -160,10 +161,13 @@ async def _attend(worker: WarmWorker, run: Run) -> int:
     """Wait for the process to leave and for its last words."""
     if run.child is None:
         raise RuntimeError("The run has no process.")
-    status = await run.child.exited
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(run.child.fell_silent, _LAST_WORDS_SECONDS)
-    run.child.close()
+    status = await run.child.finish()
+    if not run.child.exited.done():
+        worker.nursery.give_back(run.child)
+    else:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(run.child.fell_silent, _LAST_WORDS_SECONDS)
+        run.child.close()
     if not run.registered:
         await _register(worker, run)
     return status

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from hookline.worker.frames import Frame, FrameBuffer, pack
 
@@ -35,6 +36,9 @@ class Child:
         self.pid: asyncio.Future[int] = loop.create_future()
         self.exited: asyncio.Future[int] = loop.create_future()
         self.fell_silent: asyncio.Future[None] = loop.create_future()
+        #: Set when a flow run has ended and the process waits for the next one.
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.runs = 0
         self.hear: Callable[[Frame], None] = lambda frame: None
         self._sock = sock
         self._buffer = FrameBuffer()
@@ -52,6 +56,18 @@ class Child:
         if self.pid.done() and not self.exited.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid.result(), number)
+
+    def begin(self, most_runs: int) -> bool:
+        """Note that it is given a flow run; return whether that is its last."""
+        self.runs += 1
+        self.ended = asyncio.get_running_loop().create_future()
+        return self.runs >= most_runs
+
+    async def finish(self) -> int:
+        """Return the exit code of its flow run, once the process has left or waits for the next one."""
+        ends: set[asyncio.Future[Any]] = {self.exited, self.ended}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return self.exited.result() if self.exited.done() else 0
 
     def gone(self, status: int) -> None:
         """Note how it ended."""
@@ -74,6 +90,9 @@ class Child:
             self._silence()
             return
         for frame in self._buffer.feed(chunk):
+            if frame["type"] == "ended":
+                self.ended.set_result(None)
+                continue
             try:
                 self.hear(frame)
             except Exception:

@@ -37,8 +37,8 @@ class Knowledge:
         self.flow_run = flow_run
         self._labels = labels
         self._described = False
+        self._is_known = False
         self._fresh: FlowRun | None = None
-        line.expect("described")
 
     def describe(self, version: str | None, policy: FlowRunPolicy | None) -> None:
         """Let the worker write what the engine writes at a run's start, after the start."""
@@ -57,8 +57,10 @@ class Knowledge:
 
     def await_description(self, state: State[Any]) -> None:
         """Return when the server knows the run's retries, which it asks for as soon as a run ends."""
-        if self._described and not state.is_running():
+        if self._described and not self._is_known and not state.is_running():
+            self._line.send({"type": "await-description"})
             self._line.wait("described")
+            self._is_known = True
 
     def note(self, run_id: UUID | str, result: OrchestrationResult[Any]) -> None:
         """Note how the server answered, and what it then changed in the run."""
@@ -184,16 +186,16 @@ class Clients:
         settings = get_current_settings()
         auth = settings.api.auth_string
         key = settings.api.key
-        options: dict[str, Any] = {
+        if not settings.api.url:
+            raise RuntimeError("There is no Prefect address; set PREFECT_API_URL.")
+        self._address = settings.api.url
+        self._options: dict[str, Any] = {
             "auth_string": None if auth is None else auth.get_secret_value(),
             "api_key": None if key is None else key.get_secret_value(),
         }
-        if not settings.api.url:
-            raise RuntimeError("There is no Prefect address; set PREFECT_API_URL.")
-        self.sync = RunClient(settings.api.url, **options)
-        self.asynchronous = AsyncRunClient(settings.api.url, **options)
+        self.sync = RunClient(self._address, **self._options)
         self.sync._client._transport = PatientTransport(self.sync._client._transport)
-        self.asynchronous._client._transport = AsyncPatientTransport(self.asynchronous._client._transport)
+        self.asynchronous = self._make_asynchronous()
 
     def without_csrf(self) -> None:
         """Do not ask for a CSRF token: the server has said that it wants none."""
@@ -203,11 +205,26 @@ class Clients:
 
     @contextmanager
     def known(self, knowledge: Knowledge) -> Iterator[None]:
-        """Make the synchronous client that of the run."""
+        """Make these the clients of a run; the synchronous one keeps its connection for the next."""
         self.sync.knowledge = self.asynchronous.knowledge = knowledge
-        with SyncClientContext.model_construct(client=self.sync):
+        if not self.sync._started:
+            self.sync.__enter__()
+        context = SyncClientContext.model_construct(client=self.sync)
+        token = SyncClientContext.__var__.set(context)
+        try:
             yield
+        finally:
+            SyncClientContext.__var__.reset(token)
 
     def within(self) -> AsyncClientContext:
         """Return an asynchronous context in which the asynchronous client is that of the run."""
+        if self.asynchronous._closed:  # it belonged to the event loop of a run before
+            knowledge = self.asynchronous.knowledge
+            self.asynchronous = self._make_asynchronous()
+            self.asynchronous.knowledge = knowledge
         return AsyncClientContext.model_construct(client=self.asynchronous)
+
+    def _make_asynchronous(self) -> AsyncRunClient:
+        client = AsyncRunClient(self._address, **self._options)
+        client._client._transport = AsyncPatientTransport(client._client._transport)
+        return client

@@ -137,7 +137,9 @@ async def run_hooks(
             job = await job_frame(worker, flow_run, configuration, configuration.working_dir or Path(scratch))
             child = await worker.nursery.take()
             child.hear = lambda frame: pass_on(worker, frame)
-            await child.send({**job, "type": "hooks", "kind": kind, "state": state.model_dump(mode="json")})
+            child.begin(1)
+            hooks = {"type": "hooks", "kind": kind, "state": state.model_dump(mode="json"), "last": True}
+            await child.send({**job, **hooks})
             try:
                 status = await asyncio.wait_for(asyncio.shield(child.exited), _HOOKS_SECONDS)
             except TimeoutError:

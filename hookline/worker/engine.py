@@ -78,8 +78,12 @@ class Engine:
                 raise
             flow_run.state = State.model_validate(line.wait("go")["state"])
             with self._clients.known(Knowledge(line, flow_run, job["labels"])), RunMetrics(flow_run, flow):
-                result = _flow_engine.run_flow(flow, flow_run=flow_run, error_logger=logger.logger)
+                result = _flow_engine.run_flow(flow, flow_run=flow_run, error_logger=logger)
                 self._drive(flow, result)
+
+    def settings_changed(self) -> None:
+        """Take note that Prefect's settings are not those of the zygote any more."""
+        self._clients = Clients()
 
     def call_hooks(self, line: Line, job: Frame) -> None:
         """Call the hooks that the `hooks` frame asks for, of a flow run whose own process is gone."""
@@ -108,13 +112,13 @@ class Engine:
 
     def _take_over(self, line: Line, job: Frame) -> None:
         """Put the worker's line in the place of what Prefect's engine does with threads and requests."""
+        control_listener._engine_outcome_handled = False
+        control_listener.clear_intent()
         if job["without_csrf"]:
             self._clients.without_csrf()
         Outlet(line, job["related"]).open()
-        line.expect("go")
         line.on("intend", lambda frame: _intend(line, frame["intent"]))
         line.on("suspended", lambda frame: _suspend(UUID(job["flow_run"]["id"]), frame["state"]))
-        line.listen()
         _flow_engine.observe_flow_run_suspension = _observe_nothing
         _flow_engine._send_heartbeats = _send_heartbeats
         _flow_engine.report_engine_outcome = lambda receipt: _report(line, receipt)

@@ -1,4 +1,4 @@
-"""The child's line to its worker: sends from any thread, and obeys while the flow runs."""
+"""The child's line to its worker: sends from any thread, and obeys while a flow runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import NoReturn
 
 from hookline.worker.frames import Frame, FrameSocket
@@ -16,9 +18,11 @@ _SEND_BUFFER_BYTES = 1 << 20
 
 
 class Line:
-    """Frames to and from the worker, for the length of one flow run.
+    """Frames to and from the worker.
 
-    `on` says what to do when a frame of a type arrives; it is done in the line's own thread.
+    Parameters
+    ----------
+    sock: the child's end of the socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -26,8 +30,7 @@ class Line:
         self._frames = FrameSocket(sock)
         self._sending = threading.Lock()
         self._handlers: dict[str, Callable[[Frame], None]] = {}
-        self._arrived: dict[str, threading.Event] = {}
-        self._last: dict[str, Frame] = {}
+        self._arrived: defaultdict[str, SimpleQueue[Frame]] = defaultdict(SimpleQueue)
 
     def receive(self) -> Frame | None:
         """Return the next frame, or None once the worker is gone; before `listen` only."""
@@ -42,17 +45,12 @@ class Line:
                 return
 
     def on(self, kind: str, handle: Callable[[Frame], None]) -> None:
-        """Do `handle` for each frame of type `kind`; set before `listen`."""
+        """From now on do `handle` for each frame of type `kind`, in the line's own thread."""
         self._handlers[kind] = handle
 
-    def expect(self, kind: str) -> None:
-        """Keep the frame of type `kind` for `wait`; set before `listen`."""
-        self._arrived[kind] = threading.Event()
-
     def wait(self, kind: str) -> Frame:
-        """Return the expected frame of type `kind` once it is there."""
-        self._arrived[kind].wait()
-        return self._last[kind]
+        """Return the next frame of type `kind`, for which there is no `on`, once it is there."""
+        return self._arrived[kind].get()
 
     def listen(self) -> None:
         """Start to obey, in a thread that ends with the process."""
@@ -65,11 +63,10 @@ class Line:
     def _listen(self) -> NoReturn:
         while (frame := self._frames.receive()) is not None:
             kind = frame["type"]
-            if kind in self._arrived:
-                self._last[kind] = frame
-                self._arrived[kind].set()
-            elif kind in self._handlers:
+            if kind in self._handlers:
                 self._handlers[kind](frame)
+            else:
+                self._arrived[kind].put(frame)
         # Without a worker nobody would report this run's end, or stop it: it must not go on.
         os.kill(os.getpid(), signal.SIGKILL)
         raise SystemExit

@@ -99,6 +99,15 @@ class Nursery:
         await child.pid
         return child
 
+    def give_back(self, child: Child) -> None:
+        """Take back a child that waits for another flow run, or let it go when it is out of date."""
+        child.hear = lambda frame: None
+        zygote = self._zygote
+        if zygote is not None and not zygote.retired and zygote.children.get(child.number) is child:
+            self._idle.appendleft(child)
+        else:
+            child.close()
+
     def replenish(self) -> None:
         """Fork until as many children wait as are wanted."""
         while len(self._idle) < self._idle_wanted and self._zygote is not None and not self._zygote.retired:

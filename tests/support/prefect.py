@@ -17,7 +17,7 @@ class PrefectHttp:
     """
 
     def __init__(self, api_url: str) -> None:
-        self._client = httpx.Client(base_url=api_url, timeout=30)
+        self._client = httpx.Client(base_url=api_url, timeout=75)  # its SQLite may stay locked for 60
 
     def get(self, path: str) -> Any:
         answer = self._client.get(path)

@@ -137,7 +137,8 @@ class Pool:
     def await_log(self, run_id: str, text: str) -> str:
         """Return the message in a run's log that contains a text, once it is there."""
         return eventually(
-            lambda: next((m for m in self.logs(run_id) if text in m), None), f"{text!r} is in the log of {run_id}"
+            lambda: next((m for m in self.logs(run_id) if text in m), None),
+            f"{text!r} is in the log of {run_id}",
         )
 
     def await_final(self, *run_ids: str, timeout_seconds: float = 60) -> list[dict[str, Any]]:
