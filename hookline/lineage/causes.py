@@ -38,10 +38,10 @@ def cause_of(run: FlowRun | None, *, dispatched: bool) -> RunCause:
     if run.parent_task_run_id is not None:
         return RunCause("parent")
     if run.auto_scheduled:
-        return RunCause("schedule", by=run.deployment_name)
+        return RunCause("schedule", by=run.creator_name)
     if run.creator_kind == "AUTOMATION":
         return RunCause("automation", claimed=True, by=run.creator_name)
-    if run.creator_kind == "DEPLOYMENT":
+    if run.creator_kind == "SCHEDULE":
         return RunCause("schedule", claimed=True, by=run.creator_name)
     # Prefect was asked and knows nothing of the kind: a person or a program made it.
     return RunCause("unknown" if run.auto_scheduled is None else "manual", by=run.creator_name)

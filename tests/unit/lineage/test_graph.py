@@ -113,13 +113,13 @@ def test_subflows_and_called_deployments_belong_to_the_trace(world: World) -> No
 @pytest.mark.parametrize(
     ("known", "kind", "claimed"),
     [
-        ({"auto_scheduled": True, "creator_kind": "DEPLOYMENT"}, "schedule", False),
+        ({"auto_scheduled": True, "creator_kind": "SCHEDULE"}, "schedule", False),
         (
             {"auto_scheduled": False, "creator_kind": "AUTOMATION", "creator_name": "on-failure"},
             "automation",
             True,
         ),
-        ({"auto_scheduled": False, "creator_kind": "DEPLOYMENT"}, "schedule", True),
+        ({"auto_scheduled": False, "creator_kind": "SCHEDULE"}, "schedule", True),
         ({"auto_scheduled": False}, "manual", False),
         ({"auto_scheduled": None}, "unknown", False),
         ({"auto_scheduled": False, "parent_task_run_id": some_id()}, "parent", False),

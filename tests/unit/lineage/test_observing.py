@@ -165,12 +165,12 @@ def test_a_row_of_a_run_says_what_no_event_does() -> None:
         "start_time": "2026-11-24T03:00:01Z", "end_time": "2026-11-24T03:00:02Z", "run_count": 1,
         "state_type": "COMPLETED", "state_name": "Completed",
         "state": {"type": "COMPLETED", "name": "Completed", "timestamp": "2026-11-24T03:00:02Z"},
-        "created_by": {"id": "d-1", "type": "DEPLOYMENT", "display_value": "nightly"},
+        "created_by": {"id": "d-1", "type": "SCHEDULE", "display_value": "CronSchedule"},
     }  # fmt: skip
 
     run = flow_run_row(row, "load", "nightly")
 
-    assert (run.auto_scheduled, run.creator_kind, run.creator_name) == (True, "DEPLOYMENT", "nightly")
+    assert (run.auto_scheduled, run.creator_kind, run.creator_name) == (True, "SCHEDULE", "CronSchedule")
     assert (run.expected, run.started) == (START, START + timedelta(seconds=1))
     assert (run.is_final, run.finished) == (True, START + timedelta(seconds=2))
 
