@@ -20,12 +20,13 @@ from hookline.gateway.hub import Hub
 from hookline.gateway.replies import problem
 from hookline.gateway.turn import Turn, render
 
-#: What is read and thrown away after an early answer, so that the sender gets to see it.
-DRAIN_BYTES = 2 * 1024 * 1024
+#: What is read and thrown away after an early answer: many senders look for it only when they have sent all.
+DRAIN_BYTES = 32 * 1024 * 1024
 DRAIN_SECONDS = 5.0
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _NEVER = float("inf")
+_OF_UPGRADES = (b"upgrade", b"connection", b"http2-settings")
 
 
 class Connection(asyncio.Protocol):
@@ -100,12 +101,14 @@ class Connection(asyncio.Protocol):
         elif self._reading is None:
             self._in_head = True
             self._head_bytes = len(data)
-            self.deadline = self.hub.now + self.hub.limits.header_seconds + 1
+            self.deadline = self.hub.now + self.hub.limits.header_seconds + self.hub.limits.tick_seconds
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # It gets an answer in HTTP/1.1; what it says in the protocol that it asks for is not read.
-            self._end_reading(None)
+        except httptools.HttpParserUpgrade as asked:
+            if self._reading is not None or self._answering is not None:
+                self._end_reading(None)  # CONNECT: what follows is not HTTP
+            else:
+                self._go_on_in_http(data[asked.args[0] :])
         except httptools.HttpParserInvalidMethodError:
             self._end_reading(Refusal(501, "unknown-method", "The method is not known here."))
         except httptools.HttpParserError as wrong:
@@ -177,6 +180,9 @@ class Connection(asyncio.Protocol):
         ):
             raise _headers_too_large()
         parser = self._parser
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
+            return  # the parser stops here; see _go_on_in_http
         version = parser.get_http_version()
         if self._hosts != 1 and version != "1.0":
             raise Refusal(400, "bad-http", "The request has no Host header, or several.")
@@ -185,7 +191,7 @@ class Connection(asyncio.Protocol):
             "type": "http",
             "asgi": _ASGI,
             "http_version": version,
-            "method": parser.get_method().decode("ascii"),
+            "method": method.decode("ascii"),
             "scheme": "http",
             "path": unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
             "raw_path": path,
@@ -195,10 +201,10 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
         }
-        keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
+        keep_alive = parser.should_keep_alive() and method != b"CONNECT"
         turn = Turn(self, scope, keep_alive, self._expects_continue)
         self._reading = turn
-        self.deadline = self.hub.now + limits.body_seconds + 1
+        self.deadline = self.hub.now + limits.body_seconds + limits.tick_seconds
         if self._answering is None:
             self._answer(turn)
         else:
@@ -321,6 +327,15 @@ class Connection(asyncio.Protocol):
             turn.fail(refusal)
         elif refusal is not None and last is None:
             self._refuse(refusal)
+
+    def _go_on_in_http(self, rest: bytes) -> None:
+        """Answer a request that asks for another protocol as if it had not: it may be refused, says HTTP."""
+        head = b"%b %b HTTP/1.1\r\n" % (self._parser.get_method(), self._url)
+        for name, value in self._headers:
+            if name not in _OF_UPGRADES:
+                head += b"%b: %b\r\n" % (name, value)
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(head + b"\r\n" + rest)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and close."""

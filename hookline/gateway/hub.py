@@ -33,6 +33,7 @@ class Limits:
     header_seconds: from a request's first byte to the end of its headers.
     body_seconds: for a body, and a second more for each `body_bytes_per_second` that have come.
     write_seconds: without the reader taking anything of the answer.
+    tick_seconds: how often all this is looked at; nobody is cut off earlier, but as much later.
     """
 
     connections: int = 4096
@@ -43,6 +44,7 @@ class Limits:
     body_seconds: float = 20.0
     body_bytes_per_second: int = 16_384
     write_seconds: float = 30.0
+    tick_seconds: float = 1.0
 
 
 class Hub:
@@ -66,14 +68,16 @@ class Hub:
         self.busy = 0
         self.closing = False
         self._all_answered = asyncio.Event()
+        #: Where it listens.
+        self.port = 0
         self.now = self.loop.time()
         self.date = ""
         self._tick()
 
     async def tick_for_ever(self) -> None:
-        """Look at every connection's deadline once a second."""
+        """Look at every connection's deadline, for ever."""
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(self.limits.tick_seconds)
             self._tick()
             for connection in [each for each in self.connections if each.deadline <= self.now]:
                 connection.out_of_time()

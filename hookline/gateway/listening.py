@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-import socket
 from collections.abc import AsyncIterator, Callable
 
 from hookline.errors import Refusal, SettingsError
@@ -25,8 +24,8 @@ async def listening(
     *,
     on_refused: Callable[[Refusal, str], None],
     limits: Limits | None = None,
-) -> AsyncIterator[int]:
-    """Answer requests until the end of the context; gives the port.
+) -> AsyncIterator[Hub]:
+    """Answer requests until the end of the context; gives what the connections share.
 
     Parameters
     ----------
@@ -52,15 +51,12 @@ async def listening(
         ) from None
     ticking = asyncio.create_task(hub.tick_for_ever())
     try:
-        yield _port(server.sockets)
+        hub.port = int(server.sockets[0].getsockname()[1])
+        yield hub
     finally:
         server.close()
         await hub.close(STOP_SECONDS)
         ticking.cancel()
-
-
-def _port(sockets: tuple[socket.socket, ...] | list[socket.socket]) -> int:
-    return int(sockets[0].getsockname()[1])
 
 
 def _allow_open_files() -> None:

@@ -38,9 +38,9 @@ class Table:
             path = self._paths.setdefault(route.path, _Path(route.path))
             path.routes[route.method] = route
             path.methods |= {route.method, "HEAD"} if route.method == "GET" else {route.method}
-        for method, path in elsewhere:
-            if path in self._paths:
-                self._paths[path].methods.add(method)
+        for method, written in elsewhere:
+            if written in self._paths:
+                self._paths[written].methods.add(method)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """Return the route and the parts of the path.

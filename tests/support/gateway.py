@@ -21,7 +21,7 @@ from hookline.errors import Refusal
 from hookline.following import Follower
 from hookline.gateway import House, create_app
 from hookline.gateway.access import Access
-from hookline.gateway.hub import Limits
+from hookline.gateway.hub import Hub, Limits
 from hookline.gateway.listening import listening
 from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Inbox, StoredBody, StoredEvent
@@ -39,13 +39,17 @@ class RunningGateway:
     Parameters
     ----------
     house: its parts.
-    port: where it listens on 127.0.0.1.
+    hub: what its connections share.
     http: a client for it, without a key.
     """
 
     house: House
-    port: int
+    hub: Hub
     http: httpx.AsyncClient
+
+    @property
+    def port(self) -> int:
+        return self.hub.port
 
     @property
     def url(self) -> str:
@@ -130,8 +134,8 @@ async def running_gateway(
                 asyncio.create_task(work) for work in (dispatcher.run(), house.rejections.write_for_ever())
             ]
             try:
-                async with _listening(house, limits) as port, _client(port) as http:
-                    yield RunningGateway(house, port, http)
+                async with _listening(house, limits) as hub, _client(hub.port) as http:
+                    yield RunningGateway(house, hub, http)
             finally:
                 for work in works:
                     work.cancel()
@@ -147,7 +151,7 @@ def _client(port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
 
 
-def _listening(house: House, limits: Limits | None) -> contextlib.AbstractAsyncContextManager[int]:
+def _listening(house: House, limits: Limits | None) -> contextlib.AbstractAsyncContextManager[Hub]:
     def refused(refusal: Refusal, remote: str) -> None:
         house.rejections.add(refusal, door="connection", remote=remote, size=0)
 
