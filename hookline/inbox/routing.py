@@ -131,9 +131,15 @@ def _make_dispatches(
             _replace_dead(connection, row)
         goes = goes or row["status"] not in NEVER_RUNS
         ids.append(row["id"])
-    if goes and not goes_before:
+    # What died before it was mirrored is still in the outbox when it is replayed.
+    if goes and not goes_before and not _awaits_mirror(connection, routing.event_id):
         connection.execute(insert(mirror_outbox), {"event_id": routing.event_id})
     return ids
+
+
+def _awaits_mirror(connection: Connection, event_id: str) -> bool:
+    waiting = connection.scalar(select(mirror_outbox.c.event_id).where(mirror_outbox.c.event_id == event_id))
+    return waiting is not None
 
 
 def _ever_went(connection: Connection, event_id: str) -> bool:
