@@ -34,7 +34,7 @@ EVENT = StoredEvent(
     by_reference=False, cause=None, depth=0, traceparent=None, verdict="", remote="",
 )  # fmt: skip
 DISPATCH = Dispatch(
-    id="d", event_id="e", trigger_id="f/d/t", replay=0, trigger_set=1, lane="f/d",
+    id="d", event_id="e", trigger_id="f/d/t", replay=0, trigger_set=1, lane="f/d", place="p",
     status=DispatchStatus.STARTED, created=after(0.01), run_created=after(0.1), run_started=after(0.4),
     first_task=after(0.5), finished=after(1), flow_run_id="r",
 )  # fmt: skip
