@@ -42,6 +42,9 @@ WAITING = 5_000
 #: How often what the stream gave is compared with what Prefect has stored.
 SWEEP_SECONDS = 15.0
 LONGEST_SWEEP_SECONDS = 120.0
+#: After the stream was lost, so often and so soon: it begins again with what is stored, which lags behind.
+EAGER_SWEEPS = 4
+EAGER_SWEEP_SECONDS = 3.0
 #: Prefect stores events some seconds after it streams them.
 STORED_AFTER = timedelta(seconds=20)
 #: A window is looked at again for so long: a sender that could not reach Prefect sends late.
@@ -100,6 +103,7 @@ class Recorder:
         self._sweep_now = asyncio.Event()
         # Since when the stream gave nothing, and runs may have gone unseen altogether.
         self._blind_since: datetime | None = None
+        self._eager = EAGER_SWEEPS
         self._cursor = now()
         self._foreign_since = self._cursor
         self._is_caught_up = False
@@ -180,6 +184,7 @@ class Recorder:
             except StreamLost as lost:
                 log.debug("lineage: %s", lost)
             self._blind_since = self._blind_since or now() - LATE
+            self._eager = EAGER_SWEEPS
             failures += 1
             # What happens while the stream is away is read afterwards, so there is no hurry.
             await asyncio.sleep(backoff.delay(failures, at_least=0.2).total_seconds())
@@ -240,6 +245,9 @@ class Recorder:
                 failures = 0
                 # Counting is work for Prefect; do not keep it busy with it.
                 wait = min(max(SWEEP_SECONDS, 50 * self._counting_took), LONGEST_SWEEP_SECONDS)
+                if self._eager:
+                    self._eager -= 1
+                    wait = EAGER_SWEEP_SECONDS
             except (PrefectUnavailable, PrefectRefused, InboxError) as failed:
                 log.debug("lineage: reading what was missed: %s", failed)
                 failures += 1
@@ -255,8 +263,8 @@ class Recorder:
     async def _sweep(self) -> None:
         """Read what Prefect has stored since the cursor, where it is more than was taken; move the cursor."""
         since, until = self._cursor, now() - STORED_AFTER
-        if until <= since:
-            # Just begun: what is stored already is not complete, but may be all that there is.
+        if self._eager or until <= since:
+            # Just begun, or begun again: what is stored already is not complete, but may be what is missed.
             until = now()
         await self._read_missed(since, until)
         if (blind_since := self._blind_since) is not None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine, Table, insert
 
 from hookline.event import new_id
 from hookline.feed import PrefectEvent
@@ -47,6 +47,7 @@ class World:
         self.connection.execute(
             insert(events),
             {
+                **_required(events),
                 "id": event_id, "door": "test", "source": "shop", "source_id": event_id, "type": type,
                 "time_us": at, "accepted_us": at, "status": status, "digest": b"", "size": 0,
                 "cause_event": cause_event, "cause_flow_run": by, "cause_task_run": task,
@@ -69,6 +70,7 @@ class World:
         self.connection.execute(
             insert(dispatches),
             {
+                **_required(dispatches),
                 "id": dispatch_id, "event_id": event_id, "trigger_id": trigger, "replay": replay,
                 "trigger_set": 1, "lane": trigger.rpartition("/")[0], "status": status, "attempts": 1,
                 "created_us": at, "flow_run_id": run_id, "merged_into": merged_into,
@@ -136,6 +138,11 @@ class World:
         graph = build_graph(self.connection, kind, id, direction=direction, **more)
         assert graph is not None
         return graph
+
+
+def _required(table: Table) -> dict[str, Any]:
+    """Return a value for each column that wants one; lineage looks at few of them."""
+    return {column.name: "" for column in table.c if not column.nullable and column.server_default is None}
 
 
 @contextmanager
