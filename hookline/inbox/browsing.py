@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, TextClause, func, select, text
 from sqlalchemy.sql.expression import FromClause
 
 from hookline.event import Event
 from hookline.inbox import keeping, reading, searching
 from hookline.inbox.records import (
     Dispatch,
-    DispatchStatus,
     EventStatus,
     Search,
     StoredBody,
@@ -23,7 +22,7 @@ from hookline.inbox.records import (
     from_micros,
     optional_moment,
 )
-from hookline.inbox.schema import dispatches, events
+from hookline.inbox.schema import DEAD_LETTER, dispatches, events
 from hookline.lineage import reading as lineage
 from hookline.lineage.schema import assets
 
@@ -41,7 +40,7 @@ class Attention:
     Parameters
     ----------
     accepted, pending, dead: events in these statuses.
-    dead_letters: dispatches that gave up.
+    dead_letters: dispatches that gave up and were not replayed.
     """
 
     accepted: int = 0
@@ -110,11 +109,11 @@ def attention(connection: Connection) -> Attention:
         accepted=with_status(EventStatus.ACCEPTED),
         pending=with_status(EventStatus.PENDING),
         dead=with_status(EventStatus.DEAD),
-        dead_letters=_count(connection, dispatches, dispatches.c.status == DispatchStatus.DEAD.value),
+        dead_letters=_count(connection, dispatches, text(DEAD_LETTER)),
     )
 
 
-def _count(connection: Connection, table: FromClause, condition: ColumnElement[bool]) -> int:
+def _count(connection: Connection, table: FromClause, condition: ColumnElement[bool] | TextClause) -> int:
     some = select(table.c.id).where(condition).limit(COUNT_LIMIT).subquery()
     return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
@@ -172,7 +171,7 @@ def dead_letters(
     trigger: str | None = None,
     ids: Sequence[str] | None = None,
 ) -> list[Letter]:
-    """Return dead letters with their events, newest first.
+    """Return dead letters that were not replayed, with their events, newest first.
 
     Parameters
     ----------
@@ -180,12 +179,7 @@ def dead_letters(
     trigger: those of this trigger alone.
     ids: those of these dispatches alone.
     """
-    statement = (
-        select(dispatches)
-        .where(dispatches.c.status == DispatchStatus.DEAD.value)
-        .order_by(dispatches.c.id.desc())
-        .limit(limit)
-    )
+    statement = select(dispatches).where(text(DEAD_LETTER)).order_by(dispatches.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(dispatches.c.id < before)
     if trigger is not None:

@@ -66,23 +66,24 @@ async def replay_dead_letters(house: House, exchange: Exchange, visitor: Visitor
             raise Refusal(409, "not-dead", "None of these is dead any more; load the page again.")
         return View("dead_confirm", {"plans": plans, "starting": len(starting)})
     for plan in reversed(starting):
-        await replay(house, plan.letter.event.id, plan.letter.dispatch.trigger_id)
+        await replay(house, plan.letter.event.id, plan.letter.dispatch.trigger_id or None)
     return with_query("/dead", replayed=len(starting))
 
 
 async def _plan(house: House, letter: Letter) -> Plan:
     event = await house.inbox.full_event(letter.event.id)
     version, documents = await house.inbox.trigger_set()
-    wanted = letter.dispatch.trigger_id
+    # One that could not be matched at all names no trigger: its replay goes through all of them.
+    wanted = letter.dispatch.trigger_id or None
     triggers = TriggerSet(version, [Trigger.from_dict(document) for document in documents])
     if event is None:
         return Plan(letter, False, "the event is no longer kept")
-    if triggers.get(wanted) is None:
+    if wanted is not None and triggers.get(wanted) is None:
         return Plan(letter, False, "the trigger is no longer in the set in force")
-    for match in triggers.match(event):
-        if match.trigger.id == wanted:
-            return Plan(letter, match.matched, match.reason)
-    return Plan(letter, False, "the trigger does not expect this type any more")
+    matches = [match for match in triggers.match(event) if wanted in (None, match.trigger.id)]
+    if not matches:
+        return Plan(letter, False, "no trigger expects this type any more")
+    return Plan(letter, any(match.matched for match in matches), matches[0].reason)
 
 
 async def replay(house: House, event_id: str, trigger_id: str | None) -> None:

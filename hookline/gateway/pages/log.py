@@ -113,11 +113,14 @@ def _row(event: StoredEvent, dispatches: Sequence[Dispatch]) -> Row:
 
 
 def outcomes(dispatches: Sequence[Dispatch]) -> tuple[tuple[str, int], ...]:
-    """Return what became of dispatches: states of runs, else statuses, filtered ones left out. Pure."""
+    """Return what became of dispatches: states of runs, else statuses. Pure.
+
+    Those that were filtered, or replayed since, are left out.
+    """
     words = [
         (dispatch.state or "scheduled").lower() if dispatch.flow_run_id else dispatch.status.value
         for dispatch in dispatches
-        if dispatch.status is not DispatchStatus.FILTERED
+        if dispatch.status is not DispatchStatus.FILTERED and dispatch.replaced_by is None
     ]
     return tuple(Counter(words).items())
 
