@@ -19,6 +19,7 @@ from prefect.states import Pending, Submitting
 from prefect.types._datetime import now
 from prefect.utilities.engine import propose_state
 
+from hookline.worker.children import Child
 from hookline.worker.configuration import WarmConfiguration
 from hookline.worker.ends import pass_on, settle
 from hookline.worker.frames import Frame
@@ -162,7 +163,7 @@ async def _attend(worker: WarmWorker, run: Run) -> int:
     if run.child is None:
         raise RuntimeError("The run has no process.")
     status = await run.child.finish()
-    if not run.child.exited.done():
+    if isinstance(run.child, Child) and not run.child.exited.done():
         worker.nursery.give_back(run.child)
     else:
         with contextlib.suppress(TimeoutError):

@@ -39,8 +39,6 @@ from hookline.worker.line import Line
 from hookline.worker.loading import Preloaded
 from hookline.worker.outlet import Outlet
 
-TESTED_VERSION = "3.8.8"
-
 #: Typed as Any, since what is replaced in them is private to them.
 _flow_engine: Any = importlib.import_module("prefect.flow_engine")
 _results: Any = importlib.import_module("prefect.results")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hookline.worker.children import Child
     from hookline.worker.configuration import WarmConfiguration
+    from hookline.worker.fallback import EngineChild
 
 
 class Run:
@@ -25,7 +26,7 @@ class Run:
     def __init__(self, flow_run: FlowRun) -> None:
         self.flow_run = flow_run
         self.configuration: WarmConfiguration | None = None
-        self.child: Child | None = None
+        self.child: Child | EngineChild | None = None
         #: The engine has reported a state that ends this attempt; how the process leaves then means nothing.
         self.concluded = False
         #: The worker is stopping the process on purpose and says itself what becomes of the run.

@@ -28,6 +28,9 @@ CHANGED = frozenset(
     for what in ("created", "updated", "deleted", "ready", "not-ready", "paused")
 )
 
+#: What runs of the pool import may have changed.
+DEPLOYED = frozenset(f"prefect.deployment.{what}" for what in ("created", "updated", "deleted"))
+
 #: How long to wait before the stream is opened again, doubled from the first up to the last.
 _FIRST_DELAY_SECONDS = 0.25
 _LAST_DELAY_SECONDS = 15.0

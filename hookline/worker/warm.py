@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
+import httpx
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
@@ -36,7 +37,7 @@ from hookline.worker.courier import Courier
 from hookline.worker.intake import Intake
 from hookline.worker.journal import Journal
 from hookline.worker.known import Known
-from hookline.worker.nursery import Nursery
+from hookline.worker.nurseries import AnyNursery, choose_nursery
 from hookline.worker.patience import AsyncPatientTransport
 from hookline.worker.project import project_of
 from hookline.worker.runs import Run
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 _IDLE_CHILDREN = 4
 #: How long after its stream is open the server may still miss an event for us.
 _SUBSCRIBED_SECONDS = 1.0
+#: Deployments are often changed several at a time.
+_MORE_CHANGES_SECONDS = 1.0
 
 
 class WarmWorkerResult(BaseWorkerResult):
@@ -66,7 +69,7 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
     _documentation_url = ""
     _logo_url = ""
 
-    nursery: Nursery
+    nursery: AnyNursery
     courier: Courier
     journal: Journal
 
@@ -79,6 +82,7 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self._carried: set[asyncio.Task[Any]] = set()
         self._is_ready = False
         self._draining = False
+        self._looking_at_project: asyncio.Task[Any] | None = None
         horizon = max(self._prefetch_seconds, 2 * get_current_settings().worker.query_seconds)
         self._intake = Intake(self, timedelta(seconds=horizon))
 
@@ -102,9 +106,9 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         folder = get_current_settings().home / "hookline" / "journals" / str(pool.id)
         self.journal = stack.enter_context(Journal(folder))
         environment = {**os.environ, **WarmConfiguration._base_environment()}
-        project = await project_of(self.client, pool)
+        self._project = project = await project_of(self.client, pool)
         idle = min(self.settings.processes, _IDLE_CHILDREN)
-        self.nursery = await stack.enter_async_context(Nursery(project, idle, environment))
+        self.nursery = await stack.enter_async_context(choose_nursery(project, idle, environment))
         self.spawn(self._intake.serve())
         self.spawn(wakeup.listen(pool.id, self._hear, self._stream_opened, self._stream_closed))
         self.spawn(orphans.look_after(self))
@@ -149,6 +153,8 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         if name in wakeup.CHANGED:
             self.known.forget(event.resource.id)
             self._intake.freed()
+            if name in wakeup.DEPLOYED:
+                self._look_at_project()
             return
         run = self._in_hand.get(wakeup.run_of(event))
         if name in wakeup.WAITING:
@@ -158,6 +164,21 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
             self.spawn(ends.suspend(self, run))
         elif run is not None:
             self.spawn(ends.cancel(self, run))
+
+    def _look_at_project(self) -> None:
+        """Find out in a moment, when more changes may have come, what the pool's deployments need now."""
+        if self._looking_at_project is None or self._looking_at_project.done():
+            self._looking_at_project = self.spawn(self._renew_project())
+
+    async def _renew_project(self) -> None:
+        await asyncio.sleep(_MORE_CHANGES_SECONDS)
+        try:
+            project = await project_of(self.client, self.work_pool)
+        except httpx.HTTPError:
+            return  # then its new modules are imported by the runs that need them
+        if project != self._project:
+            self._project = project
+            self.nursery.renew_soon(project)
 
     def _stream_opened(self) -> None:
         # The server takes a moment to subscribe us; what is kept from now on might miss a change.

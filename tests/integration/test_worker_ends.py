@@ -203,6 +203,14 @@ def test_prints_logs_and_artifacts_arrive(ends: Ends) -> None:
     assert [found["key"] for found in ends.pool.prefect.post("/artifacts/filter", body)] == ["said"]
 
 
+def test_a_flow_is_told_of_its_run_what_the_server_knows(ends: Ends) -> None:
+    """The engine is spared a request for it, and must not be told anything else."""
+    notes = ends.notes("itself")
+    run = ends.run("know_itself", notes=str(notes))
+    assert ends.pool.await_state(run)["state_type"] == "COMPLETED"
+    assert lines(notes) == ["[]"]
+
+
 def test_a_run_leaves_nothing_of_its_environment_to_the_next(ends: Ends) -> None:
     notes = ends.notes("mess")
     runs = []

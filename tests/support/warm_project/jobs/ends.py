@@ -11,9 +11,12 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.flow_runs import suspend_flow_run
 
 FOREVER_SECONDS = 120
+ROLLING = {"estimated_run_time", "estimated_start_time_delta", "updated"}
 
 
 def note(path: str, text: str) -> None:
@@ -153,11 +156,25 @@ def speak() -> None:
 
 
 @flow
+def know_itself(notes: str) -> None:
+    """Note in what the run that the flow is told of differs from the run that the server has."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    told = context.flow_run.model_dump(exclude=ROLLING)
+    with get_client(sync_client=True) as client:
+        for _ in range(100):  # until the worker has written what it writes after the start
+            known = client.read_flow_run(context.flow_run.id).model_dump(exclude=ROLLING)
+            if known == told:
+                break
+            threading.Event().wait(0.05)
+    note(notes, str([key for key in known if known[key] != told[key]]))
+
+
+@flow
 def make_a_mess(notes: str) -> None:
-    note(
-        notes,
-        f"{os.environ.get('MESS')} {'/nowhere' in sys.path} {Path.cwd()} {os.environ['PREFECT__FLOW_RUN_ID']}",
-    )
+    mess = f"{os.environ.get('MESS')} {'/nowhere' in sys.path} {Path.cwd()}"
+    note(notes, f"{mess} {os.environ['PREFECT__FLOW_RUN_ID']}")
     os.environ["MESS"] = "left behind"
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     sys.path.append("/nowhere")
