@@ -106,13 +106,7 @@ class Recorder:
         self._eager = EAGER_SWEEPS
         self._cursor = now()
         self._foreign_since = self._cursor
-        self._is_caught_up = False
         self._counting_took = 0.0
-
-    @property
-    def is_caught_up(self) -> bool:
-        """Return whether all that Prefect had stored at the last look is recorded."""
-        return self._is_caught_up
 
     async def run(self) -> None:
         """Record for ever; where several gateways share an inbox, one of them at a time does."""
@@ -272,7 +266,6 @@ class Recorder:
                 self._to_ask.setdefault(run_id, time.monotonic())
             self._blind_since = None
         await self._flushed()
-        self._is_caught_up = True
         cursor = max(since, min(until, now() - STORED_AFTER) - LATE)
         if cursor > since:
             self._cursor = cursor
@@ -287,7 +280,6 @@ class Recorder:
         self._counting_took = time.monotonic() - started
         if stored <= taken:
             return
-        self._is_caught_up = False
         if stored > PARTED and taken > stored / 2:
             middle = since + (until - since) / 2
             await self._read_missed(since, middle)

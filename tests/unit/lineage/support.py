@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, insert
+from sqlalchemy import Connection, Table, insert
 
 from hookline.event import new_id
 from hookline.feed import PrefectEvent
@@ -31,10 +31,8 @@ def some_id() -> str:
 class World:
     """Tables to put things into; each thing happens a second after the one before."""
 
-    engine: Engine
     connection: Connection
     clock: datetime = START
-    seen: list[Any] = field(default_factory=list)
 
     def tick(self) -> datetime:
         self.clock += timedelta(seconds=1)
@@ -150,7 +148,7 @@ def a_world(folder: Path) -> Iterator[World]:
     engine = open_engine(inbox_url(f"sqlite:///{folder / 'inbox.db'}"), writing=True)
     migrate(engine)
     with engine.begin() as connection:
-        yield World(engine, connection)
+        yield World(connection)
     engine.dispose()
 
 
