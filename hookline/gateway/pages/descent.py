@@ -22,7 +22,7 @@ from hookline.lineage import Direction, Graph, Kind, build_graph
 BOXES = 240
 #: Nodes that are read for a page, and of them those that its list names.
 NODES = 4_000
-LISTED = 500
+LISTED = 250
 ASSETS = 100
 
 
