@@ -47,6 +47,12 @@ async def take(listener: AsyncIterator[PrefectEvent], number: int) -> list[str]:
         return [(await anext(listener)).id for _ in range(number)]
 
 
+async def close(listener: AsyncIterator[PrefectEvent]) -> None:
+    """Leave the stream, and let it notice."""
+    await listener.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.01)
+
+
 async def test_all_who_listen_share_one_stream() -> None:
     """It is opened once, each hears everything, and it is closed after the last has left."""
     source = Source()
@@ -59,9 +65,8 @@ async def test_all_who_listen_share_one_stream() -> None:
 
     assert await asyncio.gather(*hearing) == [["1", "2"], ["1", "2"]]
     assert source.opened == 1
-    for listener in (one, two):
-        await listener.aclose()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.01)
+    await close(one)
+    await close(two)
     assert source.closed == 1
 
 
@@ -77,11 +82,13 @@ async def test_when_the_connection_breaks_all_are_told() -> None:
     for each in waiting:
         with pytest.raises(StreamLost):
             await each
-    again = asyncio.create_task(take(shared.listen(), 1))
+    renewed = shared.listen()
+    again = asyncio.create_task(take(renewed, 1))
     await asyncio.sleep(0)
     source.queue.put_nowait(event(1))
     assert await again == ["1"]
     assert source.opened == 2
+    await close(renewed)
 
 
 async def test_one_who_is_slow_loses_the_stream_and_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +109,4 @@ async def test_one_who_is_slow_loses_the_stream_and_nobody_else_does(monkeypatch
     assert len(await hearing) == 10
     with pytest.raises(StreamLost):
         await take(slow, 10)
+    await close(quick)
