@@ -24,9 +24,15 @@ class PrefectHttp:
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text[:500]}"
         return answer.json()
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._send("PATCH", path, body)
+
     def post(self, path: str, body: Any) -> Any:
+        return self._send("POST", path, body)
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
         for wait_seconds in (0.1, 0.2, 0.5, 1, 2, 0):
-            answer = self._client.post(path, json=body)
+            answer = self._client.request(method, path, json=body)
             if answer.status_code != 503:
                 break
             # Its SQLite was locked; the server gives no sign of when it no longer is.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hookline.worker import WarmWorker
 from tests.support.prefect import PrefectHttp
 from tests.support.servers import PrefectServer
 from tests.support.waiting import eventually
@@ -150,6 +151,14 @@ class Pool:
             return runs
 
         return eventually(look, f"{len(run_ids)} flow runs are final", timeout_seconds)
+
+
+def warm_template(**defaults: Any) -> dict[str, Any]:
+    """Return the template of a pool of type `warm` whose job variables have other defaults."""
+    template = WarmWorker.get_default_base_job_template()
+    for name, value in defaults.items():
+        template["variables"]["properties"][name]["default"] = value
+    return template
 
 
 def is_alive(pid: int) -> bool:
