@@ -62,7 +62,7 @@ def create_app(house: House) -> App:
         path: str = scope["path"]
         if path == "/events" and scope["method"] == "POST":
             return await doors.events(scope, receive)
-        if path.startswith("/webhooks/"):
+        if scope["raw_path"].startswith(b"/webhooks/"):
             return await doors.webhook(scope, receive)
         if path == "/events" and scope["method"] == "OPTIONS":
             return doors.permission(scope)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from starlette.types import Receive, Scope
 
@@ -70,8 +70,9 @@ class Doors:
     async def webhook(self, scope: Scope, receive: Receive) -> Reply:
         """Answer a request to `/webhooks/{source}` or `/webhooks/{source}/{token}`."""
         headers = Headers(scope["headers"])
-        name, _, token = scope["path"][len("/webhooks/") :].partition("/")
-        taken = self._take_webhook(scope, headers, receive, name, token or None)
+        written, _, token = scope["raw_path"][len(b"/webhooks/") :].decode("latin-1").partition("/")
+        name = unquote(written)
+        taken = self._take_webhook(scope, headers, receive, name, unquote(token) or None)
         return await self._answer(scope, headers, f"webhooks/{name}", taken)
 
     async def _answer(self, scope: Scope, headers: Headers, door: str, taken: Awaitable[Reply]) -> Reply:

@@ -27,7 +27,7 @@ from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Inbox, StoredBody, StoredEvent
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
-from hookline.sources import load_sources
+from hookline.sources import Sources, load_sources
 from hookline.triggers import Trigger
 from tests.support.servers import free_port
 
@@ -82,7 +82,7 @@ KEY = "a-key-for-tests-that-may-do-everything"
 async def running_gateway(
     folder: Path,
     *,
-    sources: str = "",
+    sources: str | Sources = "",
     environ: Mapping[str, str] | None = None,
     keys: Sequence[str] = (),
     triggers: Sequence[Trigger] = (),
@@ -94,14 +94,14 @@ async def running_gateway(
     Parameters
     ----------
     folder: its data folder.
-    sources: what its sources.yaml holds.
+    sources: what its sources.yaml holds, or the sources themselves.
     environ: where the sources' secrets are looked up.
     keys: its API keys, as in HOOKLINE_API_KEYS.
     triggers: those in force.
     limits: of its connections.
     settings: further settings.
     """
-    _write_sources(folder, sources)
+    _write_sources(folder, sources if isinstance(sources, str) else "")
     given = {
         "data": folder, "sources": folder / "sources.yaml", "api_keys": tuple(keys), "port": 0, **settings,
     }  # fmt: skip
@@ -122,7 +122,7 @@ async def running_gateway(
                 settings=chosen,
                 inbox=inbox,
                 prefect=prefect,
-                sources=load_sources(chosen.sources, environ or {}),
+                sources=load_sources(chosen.sources, environ or {}) if isinstance(sources, str) else sources,
                 access=Access.from_keys(keys),
                 dispatcher=dispatcher,
                 follower=Follower(inbox, prefect, changes=changes, on_finished=lambda news: None),
