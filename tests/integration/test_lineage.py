@@ -7,129 +7,29 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from hookline.event import new_id
-from tests.support.prefect import PrefectHttp
-from tests.support.up import Up, running_up, until
+from tests.support.chain import LINKS, TERMINAL, Shop, facts, of_chain, running_shop
+from tests.support.up import until
 from tests.unit.lineage.test_openlineage import valid
 
-PROJECT = Path(__file__).parents[1] / "support" / "chain_project"
-TOKEN = "made-up-for-this-test-0123"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 #: Chains at the same time. `scripts/bench lineage` compares a hundred.
-CHAINS = 10
-TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-
-Fact = tuple[str, str, str]
-
-
-@dataclass
-class Shop:
-    """A running system with the chain's flows, and the facts that they write down."""
-
-    up: Up
-    folder: Path
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
-
-    @property
-    def prefect(self) -> PrefectHttp:
-        return PrefectHttp(self.up.api)
-
-    def deliver(self, type: str, number: int, **headers: str) -> str:
-        """Deliver a webhook; return the tracking id."""
-        answer = self.http.post(
-            f"{self.up.url}/webhooks/shop", json={"type": type, "number": number, "id": f"{type}-{number}"},
-            headers={"Authorization": f"Bearer {TOKEN}", **headers},
-        )  # fmt: skip
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def lineage(self, kind: str, id: str, **query: Any) -> dict[str, Any]:
-        answer = self.http.get(f"{self.up.url}/lineage/{kind}/{id}", params=query)
-        assert answer.status_code == 200, answer.text
-        document: dict[str, Any] = answer.json()
-        return document
-
-    def settled(self, kind: str, id: str, events: int, **query: Any) -> dict[str, Any]:
-        """Return a graph once it has so many events and all of its runs and tasks have ended."""
-
-        def ask() -> dict[str, Any] | None:
-            graph = self.lineage(kind, id, **query)
-            if sum(node["kind"] == "event" for node in graph["nodes"]) < events:
-                return None
-            running = [
-                node
-                for node in graph["nodes"]
-                if node["kind"] in ("flow_run", "task_run") and node["state"] not in TERMINAL
-            ]
-            waiting = [node for node in graph["nodes"] if node["state"] in ("accepted", "pending")]
-            return None if running or waiting else graph
-
-        graph: dict[str, Any] = until(ask, f"the graph of {kind} {id} is complete", 90)
-        return graph
-
-    def truth(self, *wanted: str) -> set[Fact]:
-        """Return what the flows wrote down."""
-        file = self.folder / "truth.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return {tuple(json.loads(line)) for line in lines if json.loads(line)[0] in wanted}
-
-    def close_gate(self, number: int) -> None:
-        (self.folder / "gate" / str(number)).touch()
-
-    def open_gate(self, number: int) -> None:
-        (self.folder / "gate" / str(number)).unlink()
+CHAINS = 8
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    folder = tmp_path_factory.mktemp("shop")
-    project = shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "gate").mkdir()
-    # The tests' own HOOKLINE_ variables do not reach the system; a project's .env file does.
-    (project / ".env").write_text(f"HOOKLINE_OPENLINEAGE_FILE={folder / 'openlineage.jsonl'}\n")
-    variables = {
-        "CHAIN_TRUTH": str(folder / "truth.jsonl"),
-        "CHAIN_GATE": str(folder / "gate"),
-        "SHOP_TOKEN": TOKEN,
-    }
-    with pytest.MonkeyPatch.context() as patch, running_up(project, folder / "data") as up:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        up.start("--no-sample").wait_for("Ctrl-C stops everything")
-        yield Shop(up, folder)
-
-
-def facts(graph: dict[str, Any], *wanted: str) -> set[Fact]:
-    """Return a graph's edges as the flows write them down: without the dispatch between event and run."""
-    edges = {(edge["link"], edge["source"], edge["target"]) for edge in graph["edges"]}
-    event_of = {target: source for link, source, target in edges if link == "matched"}
-    started = {
-        ("started", event_of[source], target)
-        for link, source, target in edges
-        if link == "started" and source in event_of
-    }
-    return {fact for fact in edges if fact[0] in wanted and fact[0] != "started"} | started
-
-
-def of_chain(graph: dict[str, Any], truth: set[Fact]) -> set[Fact]:
-    """Return those facts that are about this graph's nodes."""
-    keys = {node["key"] for node in graph["nodes"]}
-    return {fact for fact in truth if fact[1] in keys or fact[2] in keys}
-
-
-LINKS = ("started", "sent", "wrote", "read")
+    with running_shop(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
 
 
 def test_one_webhook_is_traced_through_three_flows_and_two_assets(shop: Shop) -> None:
@@ -227,10 +127,11 @@ def test_every_run_says_why_it_exists(shop: Shop) -> None:
     deployment = shop.prefect.get("/deployments/name/other-answer/answer")["id"]
     called = shop.deliver("call", 1)
     shop.prefect.post(f"/deployments/{deployment}/create_flow_run", {"name": "by-hand"})
-    # Often enough that the first run is due soon after Prefect's scheduler has looked.
+    # Prefect's scheduler looks at once after a deployment was changed; the first run is due soon after.
     (schedule,) = shop.prefect.post(
         f"/deployments/{deployment}/schedules", [{"active": True, "schedule": {"interval": 8}}]
     )
+    shop.http.patch(f"{shop.up.api}/deployments/{deployment}", json={"description": "x"}).raise_for_status()
     shop.prefect.post("/automations/", _automation(deployment))
     shop.prefect.post(
         "/events",

@@ -138,8 +138,8 @@ class Recording:
 @pytest.fixture
 async def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Recording]:
     for name, value in {
-        "GATHER_SECONDS": 0.01, "EAGER_SWEEP_SECONDS": 0.1, "SWEEP_SECONDS": 0.1, "ASK_NEW_SECONDS": 0.02, "ASK_FINISHED_SECONDS": 0.0,
-        "STORED_AFTER": timedelta(0), "LATE": timedelta(seconds=60),
+        "GATHER_SECONDS": 0.01, "SWEEP_SECONDS": 0.1, "EAGER_SWEEP_SECONDS": 0.1, "ASK_NEW_SECONDS": 0.02,
+        "ASK_FINISHED_SECONDS": 0.0, "STORED_AFTER": timedelta(0), "LATE": timedelta(seconds=60),
     }.items():  # fmt: skip
         monkeypatch.setattr(recorder, name, value)
     async with Inbox.open(f"sqlite:///{tmp_path / 'inbox.db'}") as inbox:
