@@ -125,9 +125,11 @@ def _without_dispatches(graph: Graph) -> tuple[list[Node], list[Edge]]:
         for key in (*runs, *merged)
         if (leader := key if key in runs else merged[key]) in runs
     }
+    fed = {edge.target for edge in graph.edges if edge.link is Link.FED}
     edges: dict[Edge, None] = {}
     for edge in graph.edges:
-        if edge.source in reached:
+        # A task that waits for another one is its flow run's by way of that one.
+        if edge.source in reached or (edge.link is Link.RAN and edge.target in fed):
             continue
         if edge.target in reached:
             link = Link.MERGED if edge.target in merged else Link.STARTED

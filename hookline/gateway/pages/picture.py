@@ -16,8 +16,8 @@ SIZE = Size()
 #: Room around the drawing, for the outline of a node that has the focus.
 MARGIN = 6.0
 #: Characters that fit into a box, in each of its two lines.
-TITLE_CHARACTERS = 23
-LINE_CHARACTERS = 28
+TITLE_CHARACTERS = 21
+LINE_CHARACTERS = 27
 
 KINDS = {
     Kind.EVENT: "Event",

@@ -159,6 +159,14 @@ async def test_a_key_opens_a_session_that_holds_no_key(locked: House) -> None:
     assert (await browser.get("/events?type=a.b")).status == 200
 
 
+async def test_a_link_elsewhere_leads_into_the_session(locked: House) -> None:
+    """A strict cookie is not sent along a link of another site: the page that is shown loads itself again."""
+    answer = await Browser(locked).get("/events", sec_fetch_site="cross-site")
+    assert [a for a in answer.html.all("meta") if a.get("http-equiv") == "refresh"]
+    answer = await Browser(locked).get("/events", sec_fetch_site="same-origin")
+    assert [a for a in answer.html.all("meta") if a.get("http-equiv") == "refresh"] == []
+
+
 async def test_over_https_cookies_are_secure(tmp_path: Path) -> None:
     """Behind TLS no cookie ever goes in clear."""
     async with open_house(tmp_path, ADMIN, url="https://hooks.example.com") as house:

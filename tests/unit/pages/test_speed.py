@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benches import pages as bench
 
-EVENTS = 2_000
+EVENTS = 500
 LIMIT_SECONDS = 0.1
 #: A drawing of five hundred descendants, and its list.
 GRAPH_LIMIT_SECONDS = 0.5

@@ -64,6 +64,15 @@
     count();
   });
 
+  // A wide graph begins where one looks for it: at what was asked for.
+  const root = document.querySelector(".node.root .face");
+  const graph = document.querySelector(".graph");
+  if (root && graph) {
+    const place = root.getBoundingClientRect(), frame = graph.getBoundingClientRect();
+    graph.scrollLeft = place.left - frame.left - frame.width / 2 + place.width / 2;
+    graph.scrollTop = place.top - frame.top - frame.height / 2 + place.height / 2;
+  }
+
   // An open menu closes by Escape and by a click elsewhere.
   const menus = () => document.querySelectorAll("details.menu[open]");
   document.addEventListener("click", (event) => {
