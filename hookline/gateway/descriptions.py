@@ -158,7 +158,7 @@ DELIVER = Operation(
         ),
         204: Answered("As the provider expects it."),
     },
-    refusals=(404, 405, 410, 413, 415, 422, 429),
+    refusals=(401, 403, 404, 405, 410, 413, 415, 422, 429),
 )
 SHAKE_HANDS = Operation(
     name="answerHandshake",
@@ -175,7 +175,7 @@ SHAKE_HANDS = Operation(
         ),
         204: Answered("Agreed."),
     },
-    refusals=(404, 405, 410, 413),
+    refusals=(401, 404, 405, 410, 413, 415),
 )
 READ_REJECTIONS = Operation(
     name="readRejections",

@@ -91,16 +91,11 @@ kinds = st.sampled_from(
         "",
     ]
 )
-ce_headers = st.lists(
-    st.tuples(
-        st.sampled_from(
-            "ce-id ce-type ce-source ce-specversion ce-time ce-x idempotency-key traceparent content-encoding"
-            " expect origin webhook-request-origin".split()
-        ),
-        header_values,
-    ),
-    max_size=5,
+ce_names = st.sampled_from(["ce-id", "ce-type", "ce-source", "ce-specversion", "ce-time", "ce-x"])
+other_names = st.sampled_from(
+    ["idempotency-key", "traceparent", "content-encoding", "expect", "origin", "webhook-request-origin"]
 )
+ce_headers = st.lists(st.tuples(ce_names | other_names, header_values), max_size=5)
 
 
 @settings(max_examples=300, deadline=None)
