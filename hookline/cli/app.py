@@ -28,6 +28,8 @@ COMMANDS = (
         "Show what led to an event, a run or an asset and what came of it.",
     ),
     ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
+    ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),
+    ("sources", "hookline.cli.sources:app", "List sources, rotate a secret, send a signed test."),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
     ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
 )

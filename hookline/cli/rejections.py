@@ -1,0 +1,42 @@
+"""`hookline rejections`: what the gateway turned away, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from hookline.cli.client import Gateway
+from hookline.cli.output import Json, clock, print_json, print_table
+from hookline.settings import load_settings
+
+
+def rejections(
+    *,
+    limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """List what was turned away, the newest first: when, at which door, from where, and why.
+
+    The gateway keeps the newest 10,000.
+
+    Example: hookline rejections --limit 50
+    """
+    with Gateway(load_settings()) as gateway:
+        found = list(gateway.pages("/rejections", "rejections", {}, limit))
+    if json:
+        print_json({"rejections": found})
+    else:
+        print_table(("AT", "DOOR", "FROM", "STATUS", "REASON", "DETAIL"), [_row(each) for each in found])
+
+
+def _row(rejection: dict[str, Any]) -> tuple[str | Text, ...]:
+    return (
+        clock(rejection["at"]),
+        rejection["door"],
+        rejection["remote"],
+        Text(str(rejection["status"]), style="red"),
+        rejection["reason"],
+        rejection["detail"],
+    )

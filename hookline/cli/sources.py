@@ -1,0 +1,226 @@
+"""`hookline sources`: list what `sources.yaml` declares, rotate a secret, send a signed test."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import httpx
+import orjson
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from hookline.cli.data_folder import SECRETS
+from hookline.cli.output import Json, console, print_json, print_table
+from hookline.cli.send import read_data
+from hookline.errors import HooklineError, SourcesError
+from hookline.event import now
+from hookline.settings import Settings, load_settings
+from hookline.sources import Source, Sources, load_sources, sign
+from hookline.sources.recipe import Key
+
+app = App(
+    name="sources",
+    help="List sources, rotate a secret, send a signed test.\n\nExample: hookline sources ls",
+)
+
+TIMEOUT_SECONDS = 15.0
+_NUMBERED = re.compile(r"(.*)_(\d+)")
+
+
+@app.command(name="ls")
+def ls(*, json: Json = False) -> None:
+    """List the sources: their recipe, whether they are ready, and their address.
+
+    A recipe is `verified` where one of the provider's own examples proves it, and `unverified` where it was
+    built from documentation alone. Secrets are looked up in this shell's environment.
+
+    Example: hookline sources ls
+    """
+    settings = load_settings()
+    found = [_facts(source, settings) for source in _sources(settings).values()]
+    if json:
+        print_json({"sources": found})
+        return
+    print_table(("SOURCE", "RECIPE", "PROOF", "STATE", "TYPES", "ADDRESS"), [_row(facts) for facts in found])
+    for facts in found:
+        for fault in facts["faults"]:
+            console().print(f"{facts['name']}: {fault}", style="yellow")
+
+
+@app.command(name="test")
+def send_test(
+    name: Annotated[str, Parameter(help="The source.")],
+    *,
+    data: Annotated[str | None, Parameter(help="The body: JSON, @FILE, or - for standard input.")] = None,
+    kind: Annotated[str, Parameter(help="The event's name, for providers that say it in a header.")] = "test",
+    json: Json = False,
+) -> int:
+    """Send the gateway a delivery that is signed as the provider signs it, with the source's first secret.
+
+    Exits 1 when the gateway does not take it.
+
+    Example: hookline sources test github --kind push --data @push.json
+    """
+    settings = load_settings()
+    source = _source(_sources(settings), name)
+    body = orjson.dumps({"test": True} if data is None else read_data(data))
+    address = f"{settings.gateway_url}/webhooks/{name}"
+    if source.tokens:
+        address += f"/{source.tokens[0].text}"
+    headers = sign(source, body, now(), kind=kind, url=source.url or address)
+    try:
+        answer = httpx.post(address, content=body, headers=headers, timeout=TIMEOUT_SECONDS)
+    except httpx.HTTPError as failed:
+        raise HooklineError(
+            f"No gateway answers at {settings.gateway_url} ({type(failed).__name__}). Start one with"
+            " `hookline up`, or set HOOKLINE_URL to the address of yours."
+        ) from None
+    _print_answer(answer, json)
+    return 0 if answer.is_success else 1
+
+
+@app.command(name="rotate")
+def rotate(name: Annotated[str, Parameter(help="The source.")], *, json: Json = False) -> None:
+    """Make a new secret, or URL token, and say step by step how it takes over without a delivery lost.
+
+    Nothing is changed: secrets live in your environment or in mounted files, and never in `sources.yaml`.
+
+    Example: hookline sources rotate docker
+    """
+    settings = load_settings()
+    source = _source(_sources(settings), name)
+    plan = rotation(source, settings)
+    if json:
+        print_json(plan)
+        return
+    out = console()
+    for number, step in enumerate(plan["steps"], start=1):
+        out.print(f"{number}. {step}", markup=False)
+
+
+def rotation(source: Source, settings: Settings) -> dict[str, Any]:
+    """Return a new secret for a source and the steps by which it takes over.
+
+    Parameters
+    ----------
+    source: the source; its URL tokens are rotated where it has any, else its secrets.
+    settings: they tell the gateway's address.
+
+    Raises
+    ------
+    SourcesError: only the provider can make a new key.
+    """
+    kind = "tokens" if source.needs_token else "secrets"
+    shared = [
+        scheme
+        for scheme in source.recipe.schemes
+        if scheme.algorithm.needs_secret and not scheme.algorithm.public_key
+    ]
+    if kind == "secrets" and not shared:
+        raise SourcesError(
+            f"The key of `{source.name}` is its provider's: make a new one there, and put it before the old"
+            " one in `secrets`."
+        )
+    there = source.tokens if kind == "tokens" else source.secrets
+    known = [secret.origin for secret in there] or list(source.missing[:1])
+    if not known:
+        raise SourcesError(f"Source `{source.name}` has nothing that could be rotated.")
+    old = known[0]
+    new = _next_name(old)
+    value = _new_secret(shared[0].key) if kind == "secrets" else secrets.token_urlsafe(32)
+    written = f"[{_reference(new)}, {_reference(old)}]"
+    where = "Set the environment variable" if new.isidentifier() else "Write into the file"
+    address = f"{settings.gateway_url}/webhooks/{source.name}/{value}"
+    at_provider = (
+        f"At the provider, replace the address by {address}"
+        if kind == "tokens"
+        else f"At the provider, replace the secret by {value}"
+    )
+    steps = [
+        f"{where} {new}: {value}",
+        f"In {settings.sources}, at `{source.name}`, write {kind}: {written}; then start the gateway again."
+        " Both are good now.",
+        f"{at_provider}.",
+        f"Check with `hookline sources test {source.name}`, and wait until nothing comes with the old one.",
+        f"Take {old} away, here and in {settings.sources}.",
+    ]
+    return {"source": source.name, "rotates": kind, "origin": new, "value": value, "steps": steps}
+
+
+def _sources(settings: Settings) -> Sources:
+    return load_sources(settings.sources, _environment(settings))
+
+
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """Return the environment, with what `up` has made for development where the shell has nothing."""
+    path = settings.data / SECRETS
+    if not settings.on_loopback or not path.exists():
+        return os.environ
+    return {**orjson.loads(path.read_bytes()), **os.environ}
+
+
+def _source(sources: Sources, name: str) -> Source:
+    try:
+        return sources[name]
+    except KeyError:
+        there = ", ".join(sources) or "none"
+        raise HooklineError(f"There is no source `{name}`; there is {there}.") from None
+
+
+def _facts(source: Source, settings: Settings) -> dict[str, Any]:
+    faults = [f"set {name}, then start the gateway again" for name in source.missing]
+    faults += [f"a secret cannot be used: {wrong}" for wrong in source.unusable]
+    retired = source.sunset is not None and source.sunset <= now()
+    return {
+        "name": source.name,
+        "recipe": source.recipe_name,
+        "verified": source.recipe.verified,
+        "state": "retired" if retired else "ready" if source.ready else "not ready",
+        "types": f"{source.prefix}*",
+        "address": f"{settings.gateway_url}/webhooks/{source.name}"
+        + ("/<token>" if source.needs_token else ""),
+        "secrets": [secret.origin for secret in (*source.secrets, *source.tokens)],
+        "faults": faults,
+    }
+
+
+def _row(facts: dict[str, Any]) -> tuple[str | Text, ...]:
+    state = Text(facts["state"], style="green" if facts["state"] == "ready" else "yellow")
+    proof = "verified" if facts["verified"] else "unverified"
+    return facts["name"], facts["recipe"], proof, state, facts["types"], facts["address"]
+
+
+def _print_answer(answer: httpx.Response, json: bool) -> None:
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    document = answer.json() if kind.endswith("json") and answer.content else None
+    if json:
+        print_json(
+            {"status": answer.status_code, "answer": document if document is not None else answer.text}
+        )
+    elif answer.is_success:
+        tracked = document.get("id") if isinstance(document, dict) else None
+        print(tracked or f"{answer.status_code}, as the provider expects it")
+    else:
+        problem = document if isinstance(document, dict) else {}
+        console().print(f"refused ({answer.status_code}): {problem.get('detail', answer.text)}", style="red")
+
+
+def _next_name(origin: str) -> str:
+    """Return the name for what follows: `TOKEN` -> `TOKEN_2` -> `TOKEN_3`, and the same for files."""
+    numbered = _NUMBERED.fullmatch(origin)
+    return f"{numbered[1]}_{int(numbered[2]) + 1}" if numbered else f"{origin}_2"
+
+
+def _reference(origin: str) -> str:
+    return f"${{{origin}}}" if origin.isidentifier() else f"file:{origin}"
+
+
+def _new_secret(key: Key) -> str:
+    """Return a secret in the form that a recipe reads."""
+    raw = secrets.token_bytes(32)
+    return key.prefix + (base64.b64encode(raw).decode() if key.encoding == "base64" else raw.hex())

@@ -1,0 +1,119 @@
+"""`hookline sources` and `hookline rejections`, run as a person runs them, against a gateway that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from hookline.cli import main
+from tests.support.gateway import KEY, RunningGateway, running_gateway
+
+SOURCES = """
+sources:
+  github: {recipe: github, secrets: ["${GITHUB_SECRET}"]}
+  docker: {recipe: docker-hub, tokens: ["${DOCKER_TOKEN}"]}
+  stripe: {recipe: stripe, secrets: ["${STRIPE_SECRET}"]}
+  keyed: {recipe: standard-webhooks, secrets: ["file:keyed.secret"]}
+"""
+ENVIRON = {"GITHUB_SECRET": "a secret of github", "DOCKER_TOKEN": "an-opaque-token"}
+
+
+@pytest.fixture(scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningGateway]:
+    """Give a gateway with keys and those sources."""
+    folder = tmp_path_factory.mktemp("gateway")
+    async with running_gateway(folder, sources=SOURCES, environ=ENVIRON, keys=[KEY]) as running:
+        yield running
+
+
+Run = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def hookline(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command as a person would; give what it printed."""
+    settings = gateway.house.settings
+    for name in [each for each in os.environ if each.startswith("HOOKLINE_")]:
+        monkeypatch.delenv(name)
+    given = {
+        **ENVIRON,
+        "HOOKLINE_URL": gateway.url,
+        "HOOKLINE_API_KEY": KEY,
+        "HOOKLINE_SOURCES": str(settings.sources),
+        "HOOKLINE_DATA": str(settings.data),
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(settings.data)
+
+    def run(arguments: tuple[str, ...]) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["hookline", *arguments])
+        printed = io.StringIO()
+        shown = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
+        with shown[0], shown[1], pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), printed.getvalue()
+
+    async def command(*arguments: str, code: int = 0) -> str:
+        # In a thread, because the gateway answers in this one.
+        exit_code, printed = await asyncio.to_thread(run, arguments)
+        assert exit_code == code, printed
+        return printed
+
+    return command
+
+
+async def test_ls_says_what_is_proved_and_what_is_missing(gateway: RunningGateway, hookline: Run) -> None:
+    """One line a source; below, what has to be set. No secret is shown."""
+    shown = await hookline("sources", "ls")
+    assert "verified" in shown
+    assert "stripe: set STRIPE_SECRET" in shown
+    found = {each["name"]: each for each in json.loads(await hookline("sources", "ls", "--json"))["sources"]}
+    assert (found["github"]["verified"], found["github"]["state"]) == (True, "ready")
+    assert (found["stripe"]["verified"], found["stripe"]["state"]) == (False, "not ready")
+    assert found["docker"]["address"] == f"{gateway.url}/webhooks/docker/<token>"
+    assert found["github"]["secrets"] == ["GITHUB_SECRET"]
+    assert not any(secret in shown + str(found) for secret in ENVIRON.values())
+
+
+async def test_test_sends_what_the_gateway_accepts(gateway: RunningGateway, hookline: Run) -> None:
+    """Signed by hand for GitHub, by address for Docker Hub; the tracking id comes back."""
+    event = await gateway.stored((await hookline("sources", "test", "github", "--kind", "push")).strip())
+    assert event.type == "github.push"
+    shown = await hookline("sources", "test", "docker", "--data", '{"push_data": {}}', "--json")
+    assert json.loads(shown)["status"] in (200, 202)
+    assert "no source `none`" in await hookline("sources", "test", "none", code=1)
+    assert "STRIPE_SECRET" in await hookline("sources", "test", "stripe", code=1)
+
+
+async def test_rotate_makes_a_secret_and_says_how_it_takes_over(
+    gateway: RunningGateway, hookline: Run
+) -> None:
+    """A new value in the form that the recipe reads, the variable for it, and both in `sources.yaml`."""
+    token = json.loads(await hookline("sources", "rotate", "docker", "--json"))
+    assert (token["rotates"], token["origin"]) == ("tokens", "DOCKER_TOKEN_2")
+    assert "tokens: [${DOCKER_TOKEN_2}, ${DOCKER_TOKEN}]" in " ".join(token["steps"])
+    assert f"{gateway.url}/webhooks/docker/{token['value']}" in " ".join(token["steps"])
+    secret = await hookline("sources", "rotate", "github")
+    assert "secrets: [${GITHUB_SECRET_2}, ${GITHUB_SECRET}]" in secret
+    keyed = json.loads(await hookline("sources", "rotate", "keyed", "--json"))
+    assert keyed["origin"] == "keyed.secret_2"
+    assert keyed["value"].startswith("whsec_")
+    assert "file:keyed.secret_2" in " ".join(keyed["steps"])
+
+
+async def test_rejections_lists_what_was_turned_away(gateway: RunningGateway, hookline: Run) -> None:
+    """When, at which door, from where and why; as JSON what `GET /rejections` gives."""
+    await gateway.http.post("/webhooks/github", content=b"{}")
+    shown = await hookline("rejections", "--limit", "1")
+    assert "webhooks/github" in shown
+    assert "no-signature" in shown
+    found = json.loads(await hookline("rejections", "--json"))["rejections"]
+    assert found[0]["reason"] == "no-signature"
