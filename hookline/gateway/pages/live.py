@@ -31,13 +31,14 @@ def asks_for_part(exchange: Exchange) -> bool:
 
 
 async def answer_when_changed(
-    changes: Changes, exchange: Exchange, render: Callable[[], Awaitable[str]]
+    changes: Changes, event_id: str, exchange: Exchange, render: Callable[[], Awaitable[str]]
 ) -> Reply:
     """Return the live part once it differs from what the asker has; 304 if it does not in time.
 
     Parameters
     ----------
     changes: news of events.
+    event_id: the one event that the page is about, or "" for one about many.
     exchange: `If-None-Match` names what the asker has, `Prefer: wait=20` says how many seconds it waits.
     render: gives the part as it is now.
     """
@@ -47,7 +48,7 @@ async def answer_when_changed(
     leaving = asyncio.ensure_future(_gone(exchange))
     rest_seconds = 0.0 if known is None else REST_SECONDS
     try:
-        with changes.watch() as watch:
+        with changes.watch(event_id) as watch:
             while True:
                 await asyncio.sleep(min(rest_seconds, max(deadline - clock(), 0.0)))
                 html = await render()

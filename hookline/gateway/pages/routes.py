@@ -31,10 +31,11 @@ from hookline.sources import Reply
 
 Route = tuple[str, str, Answer]
 
-#: Pages at addresses that the API has as well.
+#: Pages at addresses that the API may have as well.
 _OVER: dict[tuple[str, str], Build] = {
     ("GET", "/events"): event_log,
     ("GET", "/events/{id}"): event_detail,
+    ("GET", "/dead"): dead_letters,
     ("GET", "/rejections"): rejections,
     ("GET", "/lineage/{kind}/{id*}"): lineage_graph,
 }
@@ -44,7 +45,6 @@ _FETCHED = {("GET", "/events/{id}/body"), ("GET", "/docs"), ("GET", "/openapi.js
 _ALONE: tuple[Route, ...] = (
     ("GET", "/", page(event_log)),
     ("GET", "/find", page(find)),
-    ("GET", "/dead", page(dead_letters)),
     ("GET", "/lineage", page(lineage_start)),
     ("GET", "/sources", page(source_list)),
     ("GET", "/login", login_page),
@@ -65,12 +65,14 @@ PAGES = tuple(path for method, path in _OVER) + tuple(
 def with_pages(routes: Iterable[Route]) -> list[Route]:
     """Return the API's routes with pages laid over them, and the routes that only pages have."""
     laid: list[Route] = []
+    builds = dict(_OVER)
     for method, path, answer in routes:
-        if (build := _OVER.get((method, path))) is not None:
+        if (build := builds.pop((method, path), None)) is not None:
             answer = page_or(answer, build)
         elif (method, path) in _FETCHED:
             answer = signed_in_or_key(answer)
         laid.append((method, path, answer))
+    laid += [(method, path, page(build)) for (method, path), build in builds.items()]
     return [*laid, *_ALONE]
 
 

@@ -194,7 +194,9 @@ async def _live(house: House, exchange: Exchange, visitor: Visitor, build: Build
         values = {**await _frame(house, exchange, visitor), **view.values}
         return await asyncio.to_thread(render_live, view.template, values)
 
-    return await answer_when_changed(house.changes, exchange, render_now)
+    path = exchange.scope["path"]
+    about = exchange.path["id"] if path.startswith("/events/") else ""
+    return await answer_when_changed(house.changes, about, exchange, render_now)
 
 
 async def _frame(house: House, exchange: Exchange, visitor: Visitor) -> dict[str, Any]:

@@ -54,9 +54,9 @@ class _AwayServer:
 
 
 @contextlib.asynccontextmanager
-async def open_house(folder: Path, *keys: str, url: str = "") -> AsyncIterator[House]:
+async def open_house(folder: Path, *keys: str, url: str = "", database: str = "") -> AsyncIterator[House]:
     """Open a house that records and matches; Prefect is away, so that nothing is started."""
-    settings = Settings(_env_file=None, data=folder, api_keys=keys, url=url)  # type: ignore[call-arg] # pydantic's own
+    settings = Settings(_env_file=None, data=folder, api_keys=keys, url=url, database=database)  # type: ignore[call-arg] # pydantic's own
     changes, prefect = Changes(), cast(PrefectApi, _AwayServer())
     async with Inbox.open(settings.database_url) as inbox:
         dispatcher = Dispatcher(
