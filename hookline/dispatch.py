@@ -162,8 +162,8 @@ class Dispatcher:
 
     async def work_off(self) -> None:
         """Do all that can be done at this moment, then return: for tests, with a clock of their own."""
-        await self._route_offered()
         await self._route_unrouted(before=None)
+        await self._route_offered()
         await self.promote_due()
         await self._look_where_work_waits()
         for lane in list(self._lanes.values()):
@@ -320,7 +320,12 @@ class Dispatcher:
         try:
             event, run = await self._starter.start(dispatch)
         except (PrefectRefused, RenderError) as wrong:
-            await self._bury(dispatch, wrong)
+            found = await self._starter.find(dispatch)
+            if found is None:
+                await self._bury(dispatch, wrong)
+            else:
+                # An earlier attempt had created it, and what has changed since cannot undo that.
+                await self._settle(dispatch, found)
             return
         except (PrefectUnavailable, InboxError):
             raise
@@ -329,9 +334,9 @@ class Dispatcher:
             log.exception("dispatch %s", dispatch.id)
             await self._bury(dispatch, EvaluationError(f"internal error: {type(unexpected).__name__}"))
             return
-        await self._settle(dispatch, event, run)
+        await self._settle(dispatch, run, event)
 
-    async def _settle(self, dispatch: Dispatch, event: Event, run: RunInfo) -> None:
+    async def _settle(self, dispatch: Dispatch, run: RunInfo, event: Event | None = None) -> None:
         settled = await self._inbox.settle_started(
             dispatch,
             flow_run_id=run.id,
@@ -341,7 +346,8 @@ class Dispatcher:
             created=run.created,
             at=run.state_at,
         )
-        if settled:
+        event = event or await self._inbox.full_event(dispatch.event_id)
+        if settled and event is not None:
             self.metrics.run_created(dispatch, event, run)
             self._on_started(dispatch, event, run)
         self._changes.announce([dispatch.event_id])

@@ -80,6 +80,16 @@ class Starter:
             self._rooms.give_back([dispatch.id])
         return event, run
 
+    async def find(self, dispatch: Dispatch) -> RunInfo | None:
+        """Return the run that a dispatch has already, if an attempt created one and its answer was lost.
+
+        Raises
+        ------
+        PrefectUnavailable: Prefect is away.
+        """
+        found = await self._prefect.runs_by_key([stamps.idempotency_key(dispatch)])
+        return found[0] if found else None
+
     def keep(self, event: Event, size_bytes: int) -> None:
         """Keep an event in memory for its dispatches, which will be started soon."""
         if event.id not in self._events:

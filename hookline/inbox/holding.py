@@ -58,8 +58,8 @@ def _debounce(connection: Connection, row: dict[str, Any], new: NewDispatch, at:
             text(DEBOUNCING),
             dispatches.c.trigger_id == row["trigger_id"],
             dispatches.c.debounce_key == row["debounce_key"],
-            # One that has waited its time and only waits for its concurrency key is not held back again.
-            dispatches.c.due_us.is_not(None),
+            # One whose wait is over is not held back again: it is about to go on, or waits for its key.
+            dispatches.c.due_us > to_micros(at),
         )
         .order_by(dispatches.c.place)
     ).all()

@@ -85,7 +85,10 @@ def size_bytes(connection: Connection) -> int:
     if connection.dialect.name == "postgresql":
         names = [table.name for table in (events, bodies, dispatches, rejections)]
         total = connection.scalar(
-            text("SELECT sum(pg_total_relation_size(CAST(name AS regclass))) FROM unnest(:names) AS name"),
+            text(
+                "SELECT sum(pg_total_relation_size(CAST(name AS regclass)))"
+                " FROM unnest(CAST(:names AS text[])) AS name"
+            ),
             {"names": names},
         )
         return int(total or 0)

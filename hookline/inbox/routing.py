@@ -59,9 +59,9 @@ def route(
         else:
             number = _mark_routed(connection, routing, now_us)
         if number is not None:
-            # A microsecond apart, so that replays of one transaction keep their order.
-            moment = at + timedelta(microseconds=index)
-            made += _make_dispatches(connection, routing, number, moment, owner, lease)
+            # Ids a microsecond apart, so that replays of one transaction keep their order.
+            id_us = now_us + index
+            made += _make_dispatches(connection, routing, number, id_us, at, owner, lease)
             refresh_status(connection, [routing.event_id])
     return _read(connection, made)
 
@@ -116,13 +116,19 @@ def _next_replay(connection: Connection, routing: Routing) -> int | None:
 
 
 def _make_dispatches(
-    connection: Connection, routing: Routing, number: int, at: datetime, owner: str, lease: timedelta
+    connection: Connection,
+    routing: Routing,
+    number: int,
+    id_us: int,
+    at: datetime,
+    owner: str,
+    lease: timedelta,
 ) -> list[str]:
     goes_before = number and _ever_went(connection, routing.event_id)
     ids: list[str] = []
     goes = False
     for new in routing.dispatches:
-        row = _dispatch_row(connection, routing, new, number, at)
+        row = _dispatch_row(connection, routing, new, number, id_at(id_us), at)
         if row["status"] == DispatchStatus.PENDING.value:
             row |= {"lease_owner": owner, "lease_until_us": to_micros(at + lease)}
         # One by one: the concurrency key's count must see the ones before it.
@@ -131,31 +137,33 @@ def _make_dispatches(
             _replace_dead(connection, row)
         goes = goes or row["status"] not in NEVER_RUNS
         ids.append(row["id"])
-    # What died before it was mirrored is still in the outbox when it is replayed.
-    if goes and not goes_before and not _awaits_mirror(connection, routing.event_id):
+    if goes and not goes_before:
         connection.execute(insert(mirror_outbox), {"event_id": routing.event_id})
     return ids
-
-
-def _awaits_mirror(connection: Connection, event_id: str) -> bool:
-    waiting = connection.scalar(select(mirror_outbox.c.event_id).where(mirror_outbox.c.event_id == event_id))
-    return waiting is not None
 
 
 def _ever_went(connection: Connection, event_id: str) -> bool:
     """Return whether a dispatch of the event was made before that goes, or went, to a run."""
     found = connection.scalar(
         select(dispatches.c.id)
-        .where(dispatches.c.event_id == event_id, dispatches.c.status.not_in(NEVER_RUNS))
+        .where(
+            dispatches.c.event_id == event_id,
+            # One that is dead without an attempt was so from the start.
+            dispatches.c.status.not_in(NEVER_RUNS) | (dispatches.c.attempts > 0),
+        )
         .limit(1)
     )
     return found is not None
 
 
 def _dispatch_row(
-    connection: Connection, routing: Routing, new: NewDispatch, number: int, at: datetime
+    connection: Connection,
+    routing: Routing,
+    new: NewDispatch,
+    number: int,
+    dispatch_id: str,
+    at: datetime,
 ) -> dict[str, Any]:
-    dispatch_id = id_at(to_micros(at))
     row: dict[str, Any] = {
         "id": dispatch_id,
         "event_id": routing.event_id,

@@ -1,4 +1,4 @@
-"""A dispatcher on a clock of its own and a Prefect server in memory: each step is taken when a test says so."""
+"""A dispatcher on a clock of its own and a Prefect server in memory, driven by hand, step by step."""
 
 from __future__ import annotations
 

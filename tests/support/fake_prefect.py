@@ -40,6 +40,7 @@ class FakePrefect:
     news: list[NewRun] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     _by_key: dict[str, RunInfo] = field(default_factory=dict)
+    _due: dict[str, datetime] = field(default_factory=dict)
 
     def runs_of(self, lane: str) -> list[RunInfo]:
         """Return the runs of a deployment in order of their creation."""
@@ -96,9 +97,10 @@ class FakePrefect:
         self._answer("outstanding")
         return sum(
             run.state not in TERMINAL_STATES
+            and self._due.get(key, self.clock()) <= self.clock()
             and (deployment_id is None or run.deployment_id == deployment_id)
             and (work_pool is None or self.pool_of.get(run.deployment_id or "") == work_pool)
-            for run in self._by_key.values()
+            for key, run in self._by_key.items()
         )
 
     async def create_run(self, new: NewRun) -> RunInfo:
@@ -109,6 +111,7 @@ class FakePrefect:
         run = self._by_key.get(new.idempotency_key)
         if run is None:
             run = self._by_key[new.idempotency_key] = self._new(new)
+            self._due[new.idempotency_key] = new.scheduled or self.clock()
             self.created.append(run)
             self.news.append(new)
         if self.answer_lost:
