@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 #: Threads that Prefect starts in the first run and uses in the next ones.
-_PREFECTS_THREADS = ("GlobalEventLoopThread", "RunSyncEventLoopThread")
+_PREFECTS_THREADS = ("GlobalEventLoopThread", "RunSyncEventLoopThread", "AnyIO worker thread")
 #: How much a process may grow, and how many descriptors it may keep open, beyond what it began with.
 _GROWTH_BYTES = 100 * 1024 * 1024
 _MORE_DESCRIPTORS = 16

@@ -99,9 +99,10 @@ async def _claim(worker: WarmWorker, run: Run, seen: float) -> bool:
         message = f"Deployment {flow_run.deployment_id} no longer exists, cancelled run."
         await worker._mark_flow_run_as_cancelled(flow_run, state_updates={"message": message})
         return False
-    worker.journal.begin(flow_run.id)
+    worker.journal.reach_for(flow_run.id)
     if not await worker._propose_pending_state(flow_run):
         return False
+    worker.journal.begin(flow_run.id)
     if time.monotonic() - seen < _TRUSTED_SECONDS:
         return True
     return await _is_still_to_run(worker, flow_run)

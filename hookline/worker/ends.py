@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
 _HOOKS_SECONDS = 300.0
+_CONFIRM_SECONDS = (0.0, 0.02, 0.1, 0.5, 2.0)
 
 Intent = Literal["cancel", "reschedule", "crash"]
 
@@ -84,15 +85,17 @@ async def stop(run: Run, intent: Intent) -> None:
 
 async def suspend(worker: WarmWorker, run: Run) -> None:
     """Let a run's engine know that somebody suspended it, once Prefect confirms it."""
-    flow_run = await worker.client.read_flow_run(run.flow_run.id)
-    state = flow_run.state
-    if run.child is not None and state is not None and state.is_paused() and state.name == "Suspended":
-        await run.child.send({"type": "suspended", "state": state.model_dump(mode="json")})
+    for seconds in _CONFIRM_SECONDS:  # the event comes before the state is committed
+        await asyncio.sleep(seconds)
+        state = (await worker.client.read_flow_run(run.flow_run.id)).state
+        if run.child is not None and state is not None and state.is_paused() and state.name == "Suspended":
+            await run.child.send({"type": "suspended", "state": state.model_dump(mode="json")})
+            return
 
 
 async def drain(worker: WarmWorker) -> None:
     """Let the runs in hand finish for a while; then stop what still runs, as its deployment asks."""
-    await worker.await_runs(worker.settings.drain_seconds)
+    await worker.await_runs(worker.drain_seconds)
     stopping = [stop(run, "reschedule" if _is_retried(run) else "crash") for run in worker.runs]
     await asyncio.gather(*stopping)
     await worker.await_runs(None)
@@ -115,10 +118,10 @@ async def _finish_cancelled(worker: WarmWorker, run: Run) -> None:
     except ObjectNotFound:
         return
     await run_hooks(worker, flow_run, "cancellation", Cancelling(message="Flow run was cancelled."))
-    if flow_run.state is not None and flow_run.state.is_final():
-        if not flow_run.state.is_cancelled():
-            return
-    else:
+    state = flow_run.state
+    if state is not None and (state.is_completed() or state.is_failed()):
+        return  # it came to its own end first
+    if state is None or not state.is_cancelled():
         await worker._mark_flow_run_as_cancelled(
             flow_run,
             state_updates={"message": "Flow run was cancelled successfully.", "type": StateType.CANCELLED},

@@ -39,6 +39,10 @@ class Journal:
             self._file.close()
             self._file = None
 
+    def reach_for(self, run_id: UUID) -> None:
+        """Write that a run may be in hand in a moment, if Prefect gives it to us."""
+        self._write(f"?{run_id}\n")
+
     def begin(self, run_id: UUID) -> None:
         """Write that a run is in hand."""
         self._write(f"+{run_id}\n")
@@ -47,8 +51,11 @@ class Journal:
         """Write that a run is not in hand any more."""
         self._write(f"-{run_id}\n")
 
-    def orphans(self) -> Iterator[UUID]:
-        """Take over the journals of workers that are gone, and return the runs that they had in hand."""
+    def orphans(self) -> Iterator[tuple[UUID, bool]]:
+        """Take over the journals of workers that are gone.
+
+        Returns the runs that they had in hand, and whether it is certain that they had.
+        """
         for path in self._folder.glob("*.journal"):
             if self._file is not None and path == Path(self._file.name):
                 continue
@@ -62,10 +69,10 @@ class Journal:
                 except BlockingIOError:
                     continue
                 in_hand = _in_hand(file)
-                for run_id in in_hand:
-                    self.begin(run_id)
+                for run_id, certain in in_hand.items():
+                    (self.begin if certain else self.reach_for)(run_id)
                 path.unlink(missing_ok=True)
-            yield from in_hand
+            yield from in_hand.items()
 
     def _write(self, line: str) -> None:
         if self._file is not None:
@@ -73,13 +80,14 @@ class Journal:
             os.write(self._file.fileno(), line.encode("ascii"))
 
 
-def _in_hand(lines: IO[str]) -> list[UUID]:
-    runs: dict[UUID, None] = {}
+def _in_hand(lines: IO[str]) -> dict[UUID, bool]:
+    runs: dict[UUID, bool] = {}
     for line in lines:
         if not line.endswith("\n"):
-            continue
-        if line[0] == "+":
-            runs[UUID(line[1:-1])] = None
+            continue  # its worker died in the middle of it
+        run_id = UUID(line[1:-1])
+        if line[0] == "-":
+            runs.pop(run_id, None)
         else:
-            runs.pop(UUID(line[1:-1]), None)
-    return list(runs)
+            runs[run_id] = line[0] == "+"
+    return runs

@@ -127,17 +127,32 @@ class Nursery:
             logger.exception("A zygote with the changed project could not be made; the old one serves on.")
 
     async def _renew(self) -> None:
-        project = self.project
-        zygote = await self._make_zygote()
-        frame = {"type": "preload", "modules": project.modules, "directory": project.directory}
-        await asyncio.get_running_loop().sock_sendall(zygote.control, pack(frame))
-        ready = await asyncio.wait_for(asyncio.shield(zygote.ready), _READY_SECONDS)
-        for module, why in ready["failures"].items():
-            logger.warning("Module %s could not be imported ahead of need:\n%s", module, why)
+        try:
+            zygote = await self._make_ready(self.project)
+        except (OSError, RuntimeError, TimeoutError):
+            if not self.project.modules:
+                raise
+            logger.exception("The project cannot be held ahead of need; its runs import it themselves.")
+            zygote = await self._make_ready(Project())
         old, self._zygote = self._zygote, zygote
         if old is not None:
             self._retire(old)
         self.replenish()
+
+    async def _make_ready(self, project: Project) -> _Zygote:
+        zygote = await self._make_zygote()
+        frame = {"type": "preload", "modules": project.modules, "directory": project.directory}
+        try:
+            await asyncio.get_running_loop().sock_sendall(zygote.control, pack(frame))
+            ready = await asyncio.wait_for(asyncio.shield(zygote.ready), _READY_SECONDS)
+        except (OSError, RuntimeError, TimeoutError):
+            zygote.retired = True
+            with contextlib.suppress(ProcessLookupError):
+                zygote.process.kill()
+            raise
+        for module, why in ready["failures"].items():
+            logger.warning("Module %s could not be imported ahead of need:\n%s", module, why)
+        return zygote
 
     async def _make_zygote(self) -> _Zygote:
         ours, theirs = socket.socketpair()
@@ -185,7 +200,7 @@ class Nursery:
                 for frame in buffer.feed(chunk):
                     self._hear(zygote, frame)
         status = await zygote.process.wait()
-        expected = zygote.retired
+        expected = zygote.retired or not zygote.ready.done()
         zygote.retired = True
         zygote.control.close()
         self._zygotes.discard(zygote)

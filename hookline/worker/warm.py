@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -80,6 +80,7 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self.settings = PoolSettings(processes=1, runs_per_process=1, modules=(), drain_seconds=0)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._carried: set[asyncio.Task[Any]] = set()
+        self._run_once = False
         self._is_ready = False
         self._draining = False
         self._looking_at_project: asyncio.Task[Any] | None = None
@@ -87,6 +88,13 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self._intake = Intake(self, timedelta(seconds=horizon))
 
     # The life of the worker
+
+    async def start(
+        self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
+    ) -> None:
+        """Run the worker until it is cancelled, or until what waits now has run."""
+        self._run_once = run_once
+        await super().start(run_once=run_once, with_healthcheck=with_healthcheck, printer=printer)
 
     async def _initialize_after_sync(self) -> None:
         """Get ready, once the pool is known and before the first flow run is asked for."""
@@ -109,6 +117,8 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self._project = project = await project_of(self.client, pool)
         idle = min(self.settings.processes, _IDLE_CHILDREN)
         self.nursery = await stack.enter_async_context(choose_nursery(project, idle, environment))
+        if self._run_once:
+            return
         self.spawn(self._intake.serve())
         self.spawn(wakeup.listen(pool.id, self._hear, self._stream_opened, self._stream_closed))
         self.spawn(orphans.look_after(self))
@@ -134,6 +144,11 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    @property
+    def drain_seconds(self) -> float | None:
+        """For how long runs may go on when the worker leaves; None for as long as they take."""
+        return None if self._run_once else self.settings.drain_seconds
 
     @property
     def runs(self) -> list[Run]:
