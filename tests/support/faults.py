@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.support.oracle import Oracle, Verdict
+from hookline.inbox import Inbox
+from hookline.triggers import Trigger
+from tests.support.oracle import ACT, Oracle, Verdict
+from tests.support.prefect import PrefectHttp
 from tests.support.sender import Spec
-from tests.support.system import REPOSITORY, System
+from tests.support.system import REPOSITORY, System, python_module
 from tests.support.waiting import eventually
+from tests.support.workers import SET_WORKING_DIRECTORY
 
 #: Where the library that moves a process's clock may be (Debian's package faketime).
 _FAKETIME = "**/faketime/libfaketime.so.1"
@@ -29,7 +34,11 @@ database.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 sys.stdin.read()
 """
-KINDS = ("kill gateway", "kill worker", "kill server", "lock inbox", "fill disk", "jump clock")
+#: How often Prefect is asked whether everything is at rest; each look reads all runs.
+_LOOK_SECONDS = 0.5
+KINDS = (
+    "kill gateway", "kill worker", "kill server", "lock inbox", "fill disk", "refuse writes", "jump clock",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ class Means:
 def plan_faults(
     seed: int, seconds: float, numbers: dict[str, int], missing: dict[str, str]
 ) -> tuple[Fault, ...]:
-    """Return faults at random moments of the first part of a time.
+    """Return faults at moments that the seed chooses, all within a time.
 
     Parameters
     ----------
@@ -127,7 +136,7 @@ def plan_faults(
     for kind in KINDS:
         for _ in range(numbers.get(kind, 0)):
             at, size = chance.uniform(0.05, 0.9) * seconds, chance.random()
-            if kind in ("lock inbox", "fill disk"):
+            if kind in ("lock inbox", "fill disk", "refuse writes"):
                 fault = Fault(at, kind, 0.5 + 2.5 * size)
             elif kind == "jump clock":
                 fault = Fault(at, kind, (size * 2 - 1) * 7200)
@@ -136,6 +145,24 @@ def plan_faults(
             if kind not in missing:
                 faults.append(fault)
     return tuple(sorted(faults, key=lambda fault: fault.at))
+
+
+def deploy_ledger(system: System) -> None:
+    """Deploy the project of the fault tests, as `hookline deploy` does, but through the doors behind it."""
+    http = PrefectHttp(system.api)
+    http.pool("warm", "warm")
+    http.deployment(
+        "write-down", "on-act", "warm", entrypoint="flows.ledger.write_down",
+        job_variables={"when_lost": "retry"},
+        pull_steps=[{SET_WORKING_DIRECTORY: {"directory": str(system.place)}}],
+    )  # fmt: skip
+    act = Trigger(flow="write-down", deployment="on-act", name="act", expect=(ACT,), passes_event=True)
+
+    async def keep() -> None:
+        async with Inbox.open(f"sqlite:///{system.inbox}") as inbox:
+            await inbox.save_trigger_set([act])
+
+    asyncio.run(keep())
 
 
 class Ordeal:
@@ -151,8 +178,9 @@ class Ordeal:
 
     def __init__(self, system: System, means: Means, ledger: Path, say: Callable[[str], None]) -> None:
         self.system = system
-        self.oracle = Oracle(system.api, ledger)
+        self.oracle = Oracle(system.api, ledger, system.inbox)
         self._means = means
+        self.missing = means.missing
         self._say = say
         self._pause = threading.Event()
         self._filler = system.data / "filler"
@@ -169,7 +197,7 @@ class Ordeal:
                 self.pass_time(began + fault.at - time.monotonic())
                 self._say(str(fault))
                 self.strike(fault)
-            self._until(
+            self.until(
                 lambda: all(s.poll() is not None for s in senders), "senders are done", patience_seconds
             )
         finally:
@@ -205,6 +233,9 @@ class Ordeal:
             case "fill", _:
                 with self.full_disk():
                     self.pass_time(fault.size)
+            case "refuse", _:
+                with self.refused_writes():
+                    self.pass_time(fault.size)
             case "jump", _:
                 self._means.set_clock(fault.size)
 
@@ -238,6 +269,32 @@ class Ordeal:
             os.close(filler)
             self._filler.unlink()
 
+    @contextlib.contextmanager
+    def refused_writes(self) -> Iterator[None]:
+        """Let every write of the gateway to a file fail meanwhile, also one over what is there already."""
+        pid = self.system.gateway.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+
+    @contextlib.contextmanager
+    def sabotaged(self, sabotage: str) -> Iterator[None]:
+        """Let a deliberately broken gateway stand in for the real one, which is left to be started."""
+        gateway, honest = self.system.gateway, self.system.gateway.service
+        gateway.kill()
+        broken = python_module("tests.support.sabotage", sabotage, "gateway")
+        gateway.service = replace(honest, command=broken)
+        try:
+            gateway.start()
+            yield
+        finally:
+            gateway.kill()
+            gateway.service = honest
+
     def heal(self) -> None:
         """Set the clock right and see that every process runs."""
         if "jump clock" not in self._means.missing:
@@ -255,22 +312,10 @@ class Ordeal:
 
     def judge(self, logs: list[Path], patience_seconds: float) -> Verdict:
         """Wait until everything is at rest, then let the oracle judge."""
-        acting = len(self.oracle.told(logs).acting)
-
-        def rest() -> bool:
-            self.tend()
-            return self.oracle.is_at_rest(logs)
-
-        with contextlib.suppress(AssertionError):  # what is missing is in the verdict
-            eventually(rest, f"{acting} runs, all of them final", patience_seconds)
+        end = time.monotonic() + patience_seconds
+        while not self.oracle.is_at_rest(logs) and time.monotonic() < end:
+            self.pass_time(_LOOK_SECONDS)
         return self.oracle.judge(logs)
-
-    def audit(self) -> dict[str, object]:
-        """Return Hookline's own account, which must not contradict the oracle's."""
-        done = self.system.run("audit", "--json")
-        assert done.returncode == 0, f"audit left with {done.returncode}: {done.stdout}{done.stderr}"
-        account: dict[str, object] = json.loads(done.stdout)
-        return account
 
     def pass_time(self, seconds: float) -> None:
         """Let a time pass, in which the processes are looked after."""
@@ -279,7 +324,9 @@ class Ordeal:
             self.tend()
             self._pause.wait(min(left, 0.2))
 
-    def _until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        """Wait for a condition; meanwhile the processes are looked after."""
+
         def look() -> bool:
             self.tend()
             return condition()

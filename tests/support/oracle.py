@@ -5,6 +5,8 @@ It believes nothing that Hookline says of itself; at the end it says whether Hoo
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,6 +38,11 @@ class Acknowledged:
         return cls(dict(tracking_ids), kinds)
 
     @property
+    def all_ids(self) -> set[str]:
+        """Every tracking id that a sender was given."""
+        return {tracking_id for ids in self.tracking_ids.values() for tracking_id in ids}
+
+    @property
     def acting(self) -> dict[str, str]:
         """The tracking ids of the events that must have started a run, with the sender's ids."""
         return {
@@ -54,7 +61,8 @@ class Verdict:
     ----------
     acknowledged: how many events senders saw acknowledged.
     acting: how many of those had to start a run.
-    lost: tracking ids that were acknowledged and have no run, or whose run wrote no line.
+    lost: tracking ids that were acknowledged and are not in the inbox's table, with their body.
+    idle: tracking ids that had to start a run and have none, or whose run wrote no line.
     doubled: tracking ids with more than one run, by the ledger or by Prefect.
     keys_doubled: idempotency keys that Prefect has more than one run for.
     split: senders' ids that were acknowledged under two tracking ids.
@@ -67,6 +75,7 @@ class Verdict:
     runs: int
     again: int
     lost: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     keys_doubled: list[str] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
@@ -75,17 +84,16 @@ class Verdict:
 
     @property
     def is_clean(self) -> bool:
-        return not (
-            self.lost or self.doubled or self.keys_doubled or self.split or self.unfinished or self.unasked
-        )
+        return not any(self.faults.values())
+
+    @property
+    def faults(self) -> dict[str, list[str]]:
+        names = ("lost", "idle", "doubled", "keys_doubled", "split", "unfinished", "unasked")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
-        faults = {
-            name: getattr(self, name)
-            for name in ("lost", "doubled", "keys_doubled", "split", "unfinished", "unasked")
-        }
-        found = ", ".join(f"{name} {len(ids)}" for name, ids in faults.items())
-        some = {name: ids[:5] for name, ids in faults.items() if ids}
+        found = ", ".join(f"{name} {len(ids)}" for name, ids in self.faults.items())
+        some = {name: ids[:5] for name, ids in self.faults.items() if ids}
         return (
             f"{self.acknowledged} acknowledged, {self.acting} of them with a run each to start,"
             f" {self.runs} runs in Prefect, {self.again} begun again after a kill: {found}"
@@ -100,11 +108,13 @@ class Oracle:
     ----------
     api: Prefect's API.
     ledger: the file that each flow run writes a line to.
+    inbox: the inbox's file, of which nothing is believed but which rows are on the disk.
     """
 
-    def __init__(self, api: str, ledger: Path) -> None:
+    def __init__(self, api: str, ledger: Path, inbox: Path) -> None:
         self._prefect = PrefectHttp(api)
         self._ledger = ledger
+        self._inbox = inbox
 
     def told(self, logs: Iterable[Path]) -> Acknowledged:
         """Return what senders were told so far."""
@@ -115,6 +125,20 @@ class Oracle:
         runs = _by_event(self._prefect.runs())
         mine = [runs.get(event_id, []) for event_id in Acknowledged.read(logs).acting]
         return all(found and all(run["state_type"] in FINAL for run in found) for found in mine)
+
+    def runs_of(self, logs: Iterable[Path]) -> int:
+        """Return how many runs the acknowledged events have by now."""
+        made = _by_event(self._prefect.runs())
+        return sum(len(made.get(event_id, [])) for event_id in Acknowledged.read(logs).acting)
+
+    def doubled(self, logs: Iterable[Path]) -> list[str]:
+        """Return the tracking ids that have more than one run by now."""
+        runs = _by_event(self._prefect.runs())
+        return [event_id for event_id in Acknowledged.read(logs).acting if len(runs.get(event_id, [])) > 1]
+
+    def _kept(self) -> set[str]:
+        with contextlib.closing(sqlite3.connect(f"file:{self._inbox}?mode=ro", uri=True)) as database:
+            return {row[0] for row in database.execute("SELECT id FROM events JOIN bodies ON event_id = id")}
 
     def judge(self, logs: Iterable[Path], *, prefix: str = "") -> Verdict:
         """Hold all accounts against each other.
@@ -139,7 +163,8 @@ class Oracle:
             acting=len(acting),
             runs=sum(len(found) for found in mine.values()),
             again=sum(len(wrote[event_id]) - len(set(wrote[event_id])) for event_id in acting),
-            lost=[e for e in acting if not mine[e] or not wrote[e]],
+            lost=sorted(told.all_ids - self._kept()),
+            idle=[e for e in acting if not mine[e] or not wrote[e]],
             doubled=[e for e in acting if len(mine[e]) > 1 or len(set(wrote[e])) > 1],
             keys_doubled=[key for key, number in keys.items() if number > 1],
             split=[source_id for source_id, ids in told.tracking_ids.items() if len(ids) > 1],

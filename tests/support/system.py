@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from tests.support.waiting import eventually
 REPOSITORY = Path(__file__).parents[2]
 #: Prefect's server, which makes its database when it starts for the first time.
 PATIENCE_SECONDS = 120
+
+
+async def _ask(service: Service) -> bool:
+    return await service.ready()
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Process:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.service.name} left with {self.process.returncode}:\n{self.tail()}")
-            return asyncio.run(self.service.ready())
+            return asyncio.run(_ask(self.service))
 
         eventually(ready, f"{self.service.name} is ready", PATIENCE_SECONDS)
 
@@ -148,14 +152,18 @@ class System:
     def processes(self) -> dict[str, Process]:
         return {"server": self.server, "gateway": self.gateway, "worker": self.worker}
 
-    def start(self) -> System:
-        """Start the server, deploy the project, then start the rest."""
+    def start(self, deploy: Callable[[System], None] | None = None) -> System:
+        """Start the server, deploy the project, then start the rest.
+
+        Parameters
+        ----------
+        deploy: does what `hookline deploy` would, whose processes take some seconds.
+        """
         if not self.place.exists():
             shutil.copytree(self.project, self.place, ignore=shutil.ignore_patterns("__pycache__"))
         self.gateway.start(wait=False)
         self.server.start()
-        done = self.run("deploy", "--create-pool")
-        assert done.returncode == 0, done.stdout + done.stderr
+        (deploy or _deploy)(self)
         self.worker.start()
         self.gateway.await_ready()
         return self
@@ -172,11 +180,16 @@ class System:
             process.stop()
 
 
+def _deploy(system: System) -> None:
+    done = system.run("deploy", "--create-pool")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @contextlib.contextmanager
-def running_system(system: System) -> Iterator[System]:
+def running_system(system: System, deploy: Callable[[System], None] | None = None) -> Iterator[System]:
     """Start a system and stop all of it at the end, whatever happened."""
     try:
-        yield system.start()
+        yield system.start(deploy)
     finally:
         system.stop()
 
