@@ -194,10 +194,16 @@ class Event:
             "type": "object",
             "description": "A Hookline event; filled in by the dispatcher.",
             "properties": {
-                "id": text, "type": text, "source": text, "subject": {}, "time": text, "accepted": text, "data": {},
+                "id": text,
+                "type": text,
+                "source": text,
+                "subject": {},
+                "time": text,
+                "accepted": text,
+                "data": {},
             },
             "required": ["id", "type", "source", "time", "accepted"],
-        }  # fmt: skip
+        }
 
 
 def _moment(value: Any) -> datetime:

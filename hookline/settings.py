@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the gateway binds to.")
     port: int = Field(4280, ge=0, le=65535, description="Port the gateway binds to.")
     url: str = Field("", description="Address at which others reach the gateway; made from host and port.")
-    database: str = Field("", repr=False, description="SQLAlchemy address of the inbox; SQLite in the data folder.")
+    database: str = Field("", repr=False, description="SQLAlchemy address of the inbox; by default SQLite.")
     api_keys: Names = Field(
         (), repr=False, description="API keys, `key` or `scope:key`, several separated by spaces."
     )
