@@ -17,9 +17,9 @@ def rejections(
     limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
     json: Json = False,
 ) -> None:
-    """List what was turned away, the newest first: when, at which door, from where, and why.
+    """List what the gateway turned away, and why.
 
-    The gateway keeps the newest 10,000.
+    The newest first: when, at which door, from where. The gateway keeps the newest 10,000.
 
     Example: hookline rejections --limit 50
     """
