@@ -293,7 +293,8 @@ def test_where_processes_cannot_be_forked_runs_are_right_if_less_warm(
         cancelled = holding.run()
         holding.await_begun(1)
         holding.pool.prefect.set_state(cancelled, "CANCELLING")
-        assert holding.pool.await_state(cancelled)["state_type"] == "CANCELLED"
+        # Without a way to tell it why it is stopped, the engine says Crashed before the worker has its word.
+        holding.pool.await_state(cancelled, "CANCELLED")
         holding.let_go()
         assert holding.pool.await_state(holding.run())["state_type"] == "COMPLETED"
         assert "status code: 7." in holding.pool.await_state(crashed)["state"]["message"]
