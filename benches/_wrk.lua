@@ -37,8 +37,14 @@ function init(args)
   statuses = ""
   counts = {}
   sent = 0
-  -- Ids must differ between runs and threads, too.
-  series = string.format("%08x%02x", os.time(), number)
+  -- Ids are random, as those of providers are: each new one touches another page of the index.
+  math.randomseed(os.time() * 1000 + number * 17 + tonumber(args[4] or 0))
+end
+
+local function uuid()
+  local random = math.random
+  return string.format("%04x%04x-%04x-4%03x-8%03x-%04x%08x", random(0, 65535), random(0, 65535),
+    random(0, 65535), random(0, 4095), random(0, 4095), random(0, 65535), random(0, 4294967295))
 end
 
 function request()
@@ -46,14 +52,15 @@ function request()
   local turn = sent % #bodies + 1
   local body = bodies[turn]
   if mode == "webhooks" then
-    local headers = "X-GitHub-Event: push\r\nX-GitHub-Delivery: " .. series .. "-" .. sent
+    -- The first body of each hundred is the one that a trigger wants.
+    local event = (turn - 1) % 100 == 0 and "push" or "check_run"
+    local headers = "X-GitHub-Event: " .. event .. "\r\nX-GitHub-Delivery: " .. uuid()
       .. "\r\nX-Hub-Signature-256: sha256=" .. signatures[turn] .. "\r\n"
     return post("/webhooks/github", headers, body)
   elseif mode == "events" then
-    return post("/events", key, '{"id":"' .. series .. "-" .. sent .. '",' .. body)
+    return post("/events", key, '{"id":"' .. uuid() .. '",' .. body)
   end
-  local id = string.format("%s-%s-7%s-8000-%012x", series:sub(1, 8), "0000", "0" .. series:sub(9, 10), sent)
-  return post("/api/events", "", '[{"id":"' .. id .. '",' .. body .. "]")
+  return post("/api/events", "", '[{"id":"' .. uuid() .. '",' .. body .. "]")
 end
 
 function response(status, headers, body)

@@ -26,13 +26,13 @@ MODES = {
 def main() -> None:
     """Measure, look every acknowledged id up, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind, in turn; medians count")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
     given = parser.parse_args()
     _door.require_wrk()
-    with tempfile.TemporaryDirectory(prefix="ingest-", dir=".") as folder:
+    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=".") as folder:
         measure(Path(folder).absolute() / "data", given)
 
 
@@ -41,42 +41,62 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
     results: dict[str, list[_door.Load]] = {mode: [] for mode in given.modes}
     with _door.running(folder, SOURCES, HOOKLINE_KEY_RATE="100000/s") as (gateway, prefect):
         median, p99 = _door.fsync_ms(folder)
-        print(f"file system {_door.file_system(folder)}, fsync of 4 KiB: median {median:.2f} ms, p99 {p99:.2f} ms")
+        print(f"file system {_door.file_system(folder)}, fsync of 4 KiB: {median:.2f} ms, p99 {p99:.2f} ms")
         for mode in given.modes:
             _door.write_bodies(folder / mode, mode)
-        for _ in range(given.rounds):
+        for number in range(given.rounds):
             for mode in given.modes:
-                server = prefect.process if mode == "prefect" else gateway.process
-                url = prefect.api_url.removesuffix("/api") if mode == "prefect" else gateway.url
-                assert server is not None
-                load = _door.drive(
-                    url, mode, folder / mode, connections=given.connections, seconds=given.seconds, pid=server.pid
-                )
+                load = drive(gateway, prefect, mode, folder, given)
                 results[mode].append(load)
-                print(f"  {mode:<9} {load}")
-        memory = gateway.memory_mib()
-    print(f"gateway's memory at the end: {memory:.0f} MiB")
+                print(f"  round {number + 1} {figures([load])}  {MODES[mode]}")
+        print(
+            f"gateway's memory at the end: {gateway.memory_mib():.0f} MiB; load average {_door.load_average()}"
+        )
+    print(f"\nmedians of {given.rounds} rounds, {given.connections} connections, 1 KiB:")
     for mode in given.modes:
-        _print(mode, results[mode])
-        if mode == "prefect":
-            continue
-        ids = _door.acknowledged(folder / mode)
-        lost = _door.missing_from_inbox(gateway.inbox, ids)
-        print(f"  acknowledged {len(ids)}, different ids {len(set(ids))}, not in the inbox {len(lost)}")
-        assert not lost
-        assert len(ids) == len(set(ids))
+        print(f"  {MODES[mode]:<28} {figures(results[mode])}")
+    for mode in given.modes:
+        if mode != "prefect":
+            look_up(gateway, mode, folder)
 
 
-def _print(mode: str, loads: list[_door.Load]) -> None:
+def drive(
+    gateway: _door.Gateway, prefect: _door.PrefectServer, mode: str, folder: Path, given: argparse.Namespace
+) -> _door.Load:
+    """Run one kind of load against its server."""
+    stock = mode == "prefect"
+    server = prefect.process if stock else gateway.process
+    assert server is not None
+    return _door.drive(
+        prefect.api_url.removesuffix("/api") if stock else gateway.url,
+        mode,
+        folder / mode,
+        connections=given.connections,
+        seconds=given.seconds,
+        pid=server.pid,
+    )
+
+
+def figures(loads: list[_door.Load]) -> str:
+    """Return the medians of runs as a line."""
+
     def median(name: str) -> float:
         return statistics.median(getattr(load, name) for load in loads)
 
-    print(
-        f"{MODES[mode]:<28} {median('per_second'):>8.0f}/s  p50 {median('p50_ms'):.1f} ms"
-        f"  p99 {median('p99_ms'):.1f} ms  max {max(load.max_ms for load in loads):.0f} ms"
+    return (
+        f"{median('per_second'):>7.0f}/s  p50 {median('p50_ms'):>6.1f} ms  p99 {median('p99_ms'):>6.1f} ms"
         f"  not 2xx {sum(load.not_2xx for load in loads)}"
-        f"  cores: server {median('server_cores'):.2f}, load {median('generator_cores'):.2f}"
+        f"  cores: server {median('server_cores'):.2f}, generator {median('generator_cores'):.2f}"
     )
+
+
+def look_up(gateway: _door.Gateway, mode: str, folder: Path) -> None:
+    """Look every acknowledged id up in the inbox; fail where one is missing or was given twice."""
+    ids = _door.acknowledged(folder / mode)
+    lost = _door.missing_from_inbox(gateway.inbox, ids)
+    print(f"  {MODES[mode]}: {len(ids)} acknowledged, {len(lost)} of them not in the inbox")
+    assert not lost
+    assert len(ids) == len(set(ids))
 
 
 if __name__ == "__main__":
