@@ -50,7 +50,7 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
                 results[mode].append(load)
                 print(f"  round {number + 1} {figures([load])}  {MODES[mode]}")
         print(
-            f"gateway's memory at the end: {gateway.memory_mib():.0f} MiB; load average {_door.load_average()}"
+            f"gateway's memory: {gateway.memory_mib():.0f} MiB; load of the machine: {_door.load_average()}"
         )
     print(f"\nmedians of {given.rounds} rounds, {given.connections} connections, 1 KiB:")
     for mode in given.modes:
