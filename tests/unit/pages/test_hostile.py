@@ -19,7 +19,7 @@ BREAKOUTS = (
     SCRIPT,
     '"><img src=x onerror=alert(1)>',
     "</pre></code></td></table><svg onload=alert(1)>",
-    "{{ 7 * 7 }}{% include 'base.html' %}",
+    "{{ 733331 * 7 }}{% include 'base.html' %}",
     "javascript:alert(1)",
     "'-alert(1)-'",
 )
@@ -62,7 +62,7 @@ async def test_no_text_becomes_markup(house: House, browser: Browser, text: str)
         assert len(list(page.html.all("script"))) == 1
         assert not list(page.html.all("img"))
         assert [a for a in page.html.all("svg") if "onload" in a] == []
-        assert "49" not in re.findall(r"\b49\b", page.html.text)
+        assert "5133317" not in page.text
         for tag, attributes in page.html.tags:
             assert not [name for name in attributes if name.startswith("on")], f"{path}: {tag} has a handler"
             assert not (attributes.get("href") or "").lower().startswith("javascript:")
