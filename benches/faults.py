@@ -1,4 +1,4 @@
-"""10,000 events through random kills, a locked inbox, a full disk and a jumping clock: is one lost or doubled?"""
+"""10,000 events through kills, locks, a full disk and a jumping clock: is one lost or doubled?"""
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ def main() -> None:
         "--act-one-in", type=int, default=20, help="One event in so many starts a flow run; the rest is kept."
     )
     parser.add_argument(
-        "--minutes", type=float, default=5, help="For so long events are sent and faults happen."
+        "--minutes", type=float, default=5, help="How long events are sent and faults happen."
     )
-    parser.add_argument(
-        "--patience", type=float, default=15, help="Minutes until everything is at rest after."
-    )
+    parser.add_argument("--patience", type=float, default=15, help="Minutes until all is at rest after that.")
     parser.add_argument("--seed", type=int, default=None, help="Repeats the moments and kinds of a run.")
     given = parser.parse_args()
     seed = random.randrange(10**6) if given.seed is None else given.seed  # noqa: S311 (not secret)
