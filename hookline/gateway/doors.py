@@ -34,6 +34,7 @@ from hookline.gateway.replies import json_reply, problem
 from hookline.gateway.routing import not_allowed
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
+from hookline.lineage.callers import Callers
 from hookline.sources import Handshake, Headers, Knock, Reply
 
 #: Types that nobody outside may send: Prefect's own feed, and our mirror in it.
@@ -51,6 +52,7 @@ class Doors:
         self._house = house
         self._names = names
         self._desk = Desk(house)
+        self._callers = Callers(house.inbox, house.prefect)
         self._room = BodyRoom()
         self._proxies = Proxies(house.settings.trusted_proxies)
         self._keys = Meters("key", rate_of_keys(house.settings.key_rate))
@@ -115,6 +117,7 @@ class Doors:
             self._admit(draft, caller)
         if len(drafts) > 1:
             rates = self._keys.charge(caller.name, len(drafts) - 1)
+        drafts = await self._callers.complete(drafts)
         recorded = await self._desk.record_all(drafts)
         if cloudevents.is_batch(headers):
             return await self._acknowledge_batch(recorded, wait_seconds, rates, receive)

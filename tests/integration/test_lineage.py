@@ -162,6 +162,7 @@ def test_every_run_says_why_it_exists(shop: Shop) -> None:
     # What the called deployment sent belongs to the trace of the event that began it all.
     graph = shop.settled("event", called, events=2)
     assert {n["type"] for n in graph["nodes"] if n["kind"] == "event"} == {"shop.call", "answer.given"}
+    assert len(shop.http.get(f"{shop.up.url}/events/{called}").json()["effects"]) == 1
 
 
 def test_impact_lists_every_run_and_asset_below_an_event(shop: Shop) -> None:
