@@ -18,6 +18,8 @@ from hookline.prefect_api import PrefectApi
 TASK_PAGES = 50
 #: Pages of runs that are looked through for what was missed.
 RUN_PAGES = 25
+#: The ends of tasks are waited for so long after the end of their flow run.
+TASKS_LATE = timedelta(minutes=3)
 #: A run that Prefect did not know a moment ago may have been created since; believe it only after this.
 GONE_AFTER = timedelta(seconds=30)
 
@@ -36,11 +38,12 @@ async def look_up(inbox: Inbox, prefect: PrefectApi, ids: Sequence[str]) -> list
     runs = await _with_names(prefect, rows, known)
     runs, parents = await _with_parents(inbox, prefect, runs, known)
     told = [known[run_id] for run_id in ids if run_id not in set(asked)]
-    ended = [run.id for run in (*runs, *told) if run.is_final]
+    ended = [run for run in (*runs, *told) if run.is_final]
+    tasks, waited_for = await _tasks(inbox, prefect, ended)
     return [
         *parents,
-        *await _tasks(inbox, prefect, ended),
-        *(replace(run, settled=run.is_final) for run in (*runs, *told)),
+        *tasks,
+        *(replace(run, settled=run.is_final and run.id not in waited_for) for run in (*runs, *told)),
         *_gone(asked, rows, known.values()),
     ]
 
@@ -115,18 +118,38 @@ async def _with_parents(
     return found, parents
 
 
-async def _tasks(inbox: Inbox, prefect: PrefectApi, ended: Sequence[str]) -> list[TaskRun]:
-    """Read the task runs of flow runs that have ended, unless the events have told of them all."""
+async def _tasks(
+    inbox: Inbox, prefect: PrefectApi, ended: Sequence[FlowRun]
+) -> tuple[list[TaskRun], set[str]]:
+    """Read the task runs of flow runs that have ended, unless the events have told of them all.
+
+    Returns
+    -------
+    The task runs, and the flow runs to be asked for again: Prefect itself hears of the ends of their tasks
+    late when it is busy.
+    """
     if not ended:
-        return []
+        return [], set()
+    ids = [run.id for run in ended]
     states = {"state": {"type": {"any_": sorted(TERMINAL - {"GONE"})}}}
-    wanted = {"flow_runs": {"id": {"any_": list(ended)}}, "task_runs": states}
-    there = await prefect.count("/task_runs/count", wanted)
-    if there <= await inbox.read(lambda c: store.finished_tasks(c, ended)):
-        return []
-    body = {"flow_runs": {"id": {"any_": list(ended)}}}
-    rows = await prefect.rows("/task_runs/filter", body, pages=TASK_PAGES)
-    return [task for row in rows if (task := task_run_row(row)) is not None]
+    there = await prefect.count("/task_runs/count", {"flow_runs": {"id": {"any_": ids}}, "task_runs": states})
+    known = await inbox.read(lambda c: store.task_states(c, ids))
+    under_way = {run_id for run_id, (_, waiting) in known.items() if waiting}
+    if there <= sum(final for final, _ in known.values()) and not under_way:
+        return [], set()
+    rows = await prefect.rows("/task_runs/filter", {"flow_runs": {"id": {"any_": ids}}}, pages=TASK_PAGES)
+    tasks = [task for row in rows if (task := task_run_row(row)) is not None]
+    final = {task.id for task in tasks if task.state in TERMINAL}
+    late = {task.flow_run_id for task in tasks if task.id not in final}
+    moment = now()
+    return tasks, {
+        run.id
+        for run in ended
+        # The tasks of a run that was killed stay as they were.
+        if run.id in late
+        and run.state in ("COMPLETED", "FAILED")
+        and (run.finished is None or moment - run.finished < TASKS_LATE)
+    }
 
 
 async def _rows(prefect: PrefectApi, path: str, kind: str, ids: Iterable[str]) -> list[dict[str, Any]]:

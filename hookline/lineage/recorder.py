@@ -58,6 +58,7 @@ OLDEST = timedelta(days=7)
 #: A new run is asked for soon, one that has ended when its last task runs and assets are stored.
 ASK_NEW_SECONDS = 0.5
 ASK_FINISHED_SECONDS = 3.0
+LONGEST_ASK_SECONDS = 60.0
 #: Runs that have not ended are asked for when nothing was heard of them for so long.
 SILENT = timedelta(seconds=30)
 #: One gateway records, and says so often enough that another takes over when it is gone.
@@ -223,10 +224,11 @@ class Recorder:
         for run in applied.new:
             if not is_dispatched(run):
                 self._to_ask.setdefault(run.id, moment + ASK_NEW_SECONDS)
-        # At full seconds, so that one question is about many.
-        at = math.ceil(moment + ASK_FINISHED_SECONDS)
-        for run_id in applied.finished:
-            self._to_ask[run_id] = at
+        for run_id, finished in applied.finished.items():
+            # What is still missing some time after the end is asked for more and more rarely.
+            wait = max(ASK_FINISHED_SECONDS, (now() - finished).total_seconds() / 2)
+            # At full seconds, so that one question is about many.
+            self._to_ask[run_id] = math.ceil(moment + min(wait, LONGEST_ASK_SECONDS))
 
     # What was missed ------------------------------------------------------------------------------
 

@@ -43,11 +43,11 @@ class Applied:
     Parameters
     ----------
     new: flow runs that were not known before.
-    finished: flow runs that have ended and were not asked for since.
+    finished: flow runs that have ended and were not asked for since, with the time of their end.
     """
 
     new: list[FlowRun] = field(default_factory=list)
-    finished: set[str] = field(default_factory=set)
+    finished: dict[str, datetime] = field(default_factory=dict)
 
 
 def apply(
@@ -93,7 +93,7 @@ def _apply_flow_runs(connection: Connection, seen: Sequence[FlowRun], at: dateti
     )
     for run in known.values():
         if run.is_final and not run.settled:
-            applied.finished.add(run.id)
+            applied.finished[run.id] = run.finished or at
         elif run.id not in rows and run.auto_scheduled is None:
             applied.new.append(run)
     return applied
@@ -236,9 +236,14 @@ def known_flow_runs(connection: Connection, ids: Iterable[str]) -> dict[str, Flo
     return {row.id: flow_run_from_row(row) for row in rows_by(connection, flow_runs, "id", ids)}
 
 
-def finished_tasks(connection: Connection, flow_run_ids: Iterable[str]) -> int:
-    """Return how many task runs of these flow runs are known to have ended."""
-    return sum(row.state in TERMINAL for row in rows_by(connection, task_runs, "flow_run_id", flow_run_ids))
+def task_states(connection: Connection, flow_run_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return how many task runs of each flow run are known to have ended, and how many are under way."""
+    counts: dict[str, tuple[int, int]] = {}
+    for row in rows_by(connection, task_runs, "flow_run_id", flow_run_ids):
+        ended, under_way = counts.get(row.flow_run_id, (0, 0))
+        final = row.state in TERMINAL
+        counts[row.flow_run_id] = (ended + final, under_way + (not final))
+    return counts
 
 
 def event_behind(connection: Connection, flow_run_id: str) -> str | None:

@@ -55,19 +55,22 @@ class Shop:
     def settled(self, kind: str, id: str, events: int, **query: Any) -> dict[str, Any]:
         """Return a graph once it has so many events and all of its runs and tasks have ended."""
 
+        unfinished: list[str] = []
+
         def ask() -> dict[str, Any] | None:
             graph = self.lineage(kind, id, **query)
-            if sum(node["kind"] == "event" for node in graph["nodes"]) < events:
-                return None
-            running = [
-                node
-                for node in graph["nodes"]
-                if node["kind"] in ("flow_run", "task_run") and node["state"] not in TERMINAL
-            ]
-            waiting = [node for node in graph["nodes"] if node["state"] in ("accepted", "pending")]
-            return None if running or waiting else graph
+            found = sum(node["kind"] == "event" for node in graph["nodes"])
+            unfinished[:] = [] if found >= events else [f"{found} of {events} events"]
+            for node in graph["nodes"]:
+                runs = node["kind"] in ("flow_run", "task_run")
+                if (runs and node["state"] not in TERMINAL) or node["state"] in ("accepted", "pending"):
+                    unfinished.append(f"{node['key']} {node['name']} is {node['state']}")
+            return None if unfinished else graph
 
-        graph: dict[str, Any] = until(ask, f"the graph of {kind} {id} is complete", 90)
+        try:
+            graph: dict[str, Any] = until(ask, f"the graph of {kind} {id} is complete", 90)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {unfinished}") from None
         return graph
 
     def truth(self, *wanted: str) -> set[Fact]:

@@ -224,6 +224,28 @@ async def test_a_run_whose_events_are_all_lost_is_found_by_asking(recording: Rec
     assert graph.nodes[f"flow_run:{run}"].facts["flow"] == "load"
 
 
+async def test_the_end_of_a_task_that_prefect_hears_of_late_is_waited_for(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy Prefect has the flow's end before those of its tasks, and the event of one may be lost."""
+    monkeypatch.setattr(recorder, "LONGEST_ASK_SECONDS", 0.05)
+    run, task = some_id(), some_id()
+    row = {"id": task, "flow_run_id": run, "state_type": "RUNNING",
+           "state": {"type": "RUNNING", "timestamp": now().isoformat()}}  # fmt: skip
+    recording.prefect.tables = {"/task_runs/filter": [row]}
+    async with recording.running():
+        recording.prefect.happens(
+            task_run_event(task, run, "RUNNING", now()),
+            flow_run_event(run, "COMPLETED", now(), related("tag", "prefect.tag.event:0197")),
+        )
+        await recording.until(is_completed(run), run)
+        row["state_type"] = "COMPLETED"
+        row["state"] = {"type": "COMPLETED", "timestamp": now().isoformat()}
+        graph = await recording.until(lambda graph: graph.nodes[f"task_run:{task}"].state == "COMPLETED", run)
+
+    assert graph.nodes[f"task_run:{task}"].finished is not None
+
+
 async def test_the_parent_of_a_subflow_is_asked_for(recording: Recording) -> None:
     """The task run that stands for a subflow in its parent has no events of its own."""
     parent, stand_in, child = some_id(), some_id(), some_id()
