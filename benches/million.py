@@ -27,12 +27,13 @@ BODY_BYTES = 1024
 DISPATCHES = 3
 TYPES = 50
 #: One event in so many has a dispatch that gave up.
-DEAD_ONE_IN = 1000
+DEAD_ONE_IN = 100
 #: The first event's time, in milliseconds; the others follow one a tenth of a second.
 BEGIN_MS = 1_767_225_600_000
 STEP_MS = 100
-COLD_TIMES, WARM_TIMES = 5, 25
-ACCEPTED_AT_ONCE, ACCEPTED = 32, 1024
+COLD_TIMES, WARM_TIMES = 7, 25
+#: Senders at once, and how many events they send after the memory was emptied, and then.
+ACCEPTED_AT_ONCE, ACCEPTED_COLD, ACCEPTED_WARM = 32, 256, 1024
 
 #: Rows are made inside SQLite, in the order of their keys; indexes are made afterwards.
 LOAD = f"""
@@ -182,8 +183,8 @@ class Bench:
         for turn in range(COLD_TIMES):
             self.forget()
             async with Inbox.open(f"sqlite:///{self.path}") as inbox:
-                cold.append(await _burst(inbox, f"cold-{turn}", ACCEPTED_AT_ONCE))
-                warm.append(await _burst(inbox, f"warm-{turn}", ACCEPTED))
+                cold.append(await _burst(inbox, f"cold-{turn}", ACCEPTED_COLD))
+                warm.append(await _burst(inbox, f"warm-{turn}", ACCEPTED_WARM))
         return Cost(statistics.median(cold), statistics.median(warm))
 
 
@@ -217,26 +218,36 @@ def _plan(connection: Connection, sql: str, values: object) -> list[str]:
     return [row[3] for row in rows]
 
 
-def measure(bench: Bench) -> dict[str, Cost]:
-    """Return the costs of everything; the audit's are per 1,000 events."""
-    middle, later = bench.moment(0.5), bench.moment(0.5) + timedelta(seconds=500)
-    searches = {
-        "search type": Search(type="bench.type07"),
-        "search type and time": Search(type="bench.type07", since=middle, until=later),
-        "search prefix and time": Search(type="bench.type0*", since=middle, until=later),
-        "search time": Search(since=middle, until=later),
-        "search status and time": Search(status=EventStatus.DEAD, until=middle),
-        "search subject": Search(subject="acme/shop-7"),
+Measure = Callable[[Bench], Cost]
+
+
+def measures() -> dict[str, Measure]:
+    """Return what is measured, by name; the audit's cost is that of 1,000 events."""
+
+    def search(make: Callable[[Bench], Search]) -> Measure:
+        return lambda bench: bench.read(lambda c: search_events(c, make(bench)), COLD_TIMES, WARM_TIMES)
+
+    def audit(bench: Bench) -> Cost:
+        whole, thousands = bench.read(_audit, 2, 2), bench.events / 1000
+        return Cost(whole.cold / thousands, whole.warm / thousands, whole.plan)
+
+    def later(bench: Bench) -> datetime:
+        return bench.moment(0.5) + timedelta(seconds=500)
+
+    return {
+        "search type": search(lambda b: Search(type="bench.type07")),
+        "search type and time": search(
+            lambda b: Search(type="bench.type07", since=b.moment(0.5), until=later(b))
+        ),
+        "search prefix and time": search(
+            lambda b: Search(type="bench.type0*", since=b.moment(0.5), until=later(b))
+        ),
+        "search time": search(lambda b: Search(since=b.moment(0.5), until=later(b))),
+        "search status and time": search(lambda b: Search(status=EventStatus.DEAD, until=b.moment(0.5))),
+        "search subject": search(lambda b: Search(subject="acme/shop-7")),
+        "audit, 1,000 events": audit,
+        "accept, each of a burst": Bench.accept,
     }
-    costs = {
-        name: bench.read(lambda c, s=search: search_events(c, s), COLD_TIMES, WARM_TIMES)  # type: ignore[misc]
-        for name, search in searches.items()
-    }
-    audit = bench.read(_audit, 2, 2)
-    thousands = bench.events / 1000
-    costs["audit, 1,000 events"] = Cost(audit.cold / thousands, audit.warm / thousands, audit.plan)
-    costs["accept, each of a burst"] = bench.accept()
-    return costs
 
 
 def _audit(connection: Connection) -> None:
@@ -251,28 +262,30 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=10_000)
     given = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
-    costs: dict[int, dict[str, Cost]] = {}
     with tempfile.TemporaryDirectory(prefix="million-", dir=".") as folder:
-        for events in (given.beside, given.events):
-            bench = Bench(Path(folder).absolute() / f"inbox-{events}.db", events)
+        small, large = (
+            Bench(Path(folder).absolute() / f"inbox-{events}.db", events)
+            for events in (given.beside, given.events)
+        )
+        for bench in (small, large):
             took = bench.load()
             size = bench.path.stat().st_size / 2**20
-            print(f"{events} events loaded in {took:.0f} s: {size:.0f} MiB", flush=True)
-            costs[events] = measure(bench)
-            bench.path.unlink()
-    small, large = costs[given.beside], costs[given.events]
-    print(f"{'milliseconds':<26}{'cold':>24}{'warm':>24}")
-    for name in small:
-        cells = [
-            f"{getattr(small[name], kind):8.2f} {getattr(large[name], kind):8.2f}"
-            f" {getattr(large[name], kind) / getattr(small[name], kind):5.1f}x"
-            for kind in ("cold", "warm")
-        ]
-        print(f"{name:<26}{cells[0]:>24}{cells[1]:>24}")
-    for name, cost in large.items():
-        if cost.plan:
+            print(f"{bench.events} events loaded in {took:.0f} s: {size:.0f} MiB", flush=True)
+        print(f"{'milliseconds':<26}{'cold':>24}{'warm':>24}")
+        plans = {name: _compare(name, measure, small, large) for name, measure in measures().items()}
+    for name, plan in plans.items():
+        if plan:
             print(f"{name}:")
-            print("\n".join(f"    {line}" for line in cost.plan))
+            print("\n".join(f"    {line}" for line in plan))
+
+
+def _compare(name: str, measure: Measure, small: Bench, large: Bench) -> list[str]:
+    """Print what one operation costs in both inboxes, one right after the other; return its plan."""
+    few, many = measure(small), measure(large)
+    pairs = ((few.cold, many.cold), (few.warm, many.warm))
+    cells = [f"{before:8.2f} {after:8.2f} {after / before:5.1f}x" for before, after in pairs]
+    print(f"{name:<26}{cells[0]:>24}{cells[1]:>24}", flush=True)
+    return many.plan
 
 
 if __name__ == "__main__":
