@@ -30,6 +30,7 @@ from hookline.metrics import Metrics
 from hookline.offered import Offered, data_bytes
 from hookline.planning import plan, unplannable
 from hookline.prefect_api import PrefectApi, RunInfo
+from hookline.replaying import Replays
 from hookline.room import Rooms
 from hookline.starting import Starter
 from hookline.trigger_sets import TriggerSets
@@ -101,6 +102,9 @@ class Dispatcher:
         self._retries = Backoff(ceiling=timedelta(seconds=30))
         self._tasks: asyncio.TaskGroup | None = None
         self.metrics = Metrics()
+        self.replays = Replays(
+            inbox, self.trigger_sets, pass_on=self.pass_on, announce=changes.announce, clock=clock
+        )
 
     def offer(self, event: Event, size_bytes: int | None = None) -> None:
         """Take an event that was just committed; never waits. What memory cannot hold is in the inbox.
@@ -151,6 +155,7 @@ class Dispatcher:
                 self._release_held_for_ever(),
                 self._recover_for_ever(),
                 self._renew_leases_for_ever(),
+                self.replays.run(),
                 *(lane.run() for lane in self._lanes.values()),
             ):
                 self._tasks.create_task(work)

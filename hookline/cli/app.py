@@ -28,6 +28,8 @@ COMMANDS = (
         "Show what led to an event, a run or an asset and what came of it.",
     ),
     ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
+    ("replay", "hookline.cli.replay:replay", "Replay one event, or all that match a search."),
+    ("dead", "hookline.cli.dead:app", "List dead letters and replay them."),
     ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),
     ("sources", "hookline.cli.sources:app", "List sources, rotate a secret, send a signed test."),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hookline.gateway import descriptions as says
-from hookline.gateway import events, health, lineage, rejections
+from hookline.gateway import events, health, lineage, metrics, rejections, replays
+from hookline.gateway import replay_descriptions as replaying
 from hookline.gateway.openapi import with_description
 from hookline.gateway.operations import Operation, Route
 
@@ -23,8 +24,17 @@ _ROUTES = (
     Route("GET", "/events", events.search_events, says.SEARCH_EVENTS),
     Route("GET", "/events/{id}", events.read_event, says.READ_EVENT),
     Route("GET", "/events/{id}/body", events.read_body_of_event, says.READ_BODY),
+    Route("POST", "/events/{id}/replay", replays.replay_event, replaying.REPLAY_EVENT),
+    Route("POST", "/replays", replays.begin_replay, replaying.BEGIN_REPLAY),
+    Route("GET", "/replays", replays.list_replays, replaying.LIST_REPLAYS),
+    Route("GET", "/replays/{id}", replays.read_replay, replaying.READ_REPLAY),
+    Route("POST", "/replays/{id}/cancel", replays.cancel_replay, replaying.CANCEL_REPLAY),
+    Route("GET", "/dead", replays.list_dead, replaying.LIST_DEAD),
+    Route("POST", "/dead/replay", replays.replay_dead, replaying.REPLAY_DEAD),
+    Route("POST", "/dead/{id}/replay", replays.replay_dead_letter, replaying.REPLAY_DEAD_LETTER),
     Route("GET", "/rejections", rejections.read_rejections, says.READ_REJECTIONS),
     Route("GET", "/lineage/{kind}/{id*}", lineage.read_lineage, says.READ_LINEAGE),
+    Route("GET", "/metrics", metrics.read_metrics, metrics.READ_METRICS),
     Route("GET", "/healthz", health.healthz, says.HEALTHZ),
     Route("GET", "/readyz", health.readyz, says.READYZ),
 )

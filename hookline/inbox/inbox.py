@@ -189,6 +189,10 @@ class Inbox:
 
         return await self.read(read)
 
+    async def replayable(self, event_id: str) -> Event | None:
+        """Return an event with its data, or None where it or its body is not kept any more."""
+        return await self.read(lambda c: reading.replayable(c, event_id))
+
     async def effects(self, event_id: str) -> list[str]:
         """Return the ids of the events that the event's runs sent."""
         return await self.read(lambda c: reading.effects(c, event_id))
@@ -230,6 +234,17 @@ class Inbox:
         """
         made = await self.write(lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease))
         return None if made is None else [each for each in made if each.status is DispatchStatus.PENDING]
+
+    async def replay(
+        self, routing_of_replay: Routing, *, at: datetime, lease: timedelta
+    ) -> list[Dispatch] | None:
+        """Write an event's further dispatches; return all of them, the pending ones leased to this process.
+
+        None, and nothing is written, where a newer trigger set is in force than the one matched against.
+        """
+        return await self.write(
+            lambda c: routing.route(c, [routing_of_replay], at=at, owner=self.owner, lease=lease)
+        )
 
     async def promote_due(self, *, at: datetime) -> tuple[set[str], bool]:
         """Let held dispatches whose time has come go on; return their lanes, and if there may be more."""

@@ -32,6 +32,26 @@ def stored_event(connection: Connection, event_id: str) -> StoredEvent | None:
     return None if row is None else event_from_row(row)
 
 
+def stored_events(connection: Connection, event_ids: Sequence[str]) -> list[StoredEvent]:
+    """Return the events among these ids."""
+    rows = connection.execute(select(events).where(events.c.id.in_(event_ids)).order_by(events.c.id))
+    return [event_from_row(row) for row in rows]
+
+
+def replayable(connection: Connection, event_id: str) -> Event | None:
+    """Return an event with its data, or None where it or its body is not kept any more, or cannot be read."""
+    stored = stored_event(connection, event_id)
+    if (
+        stored is None
+        or connection.scalar(select(bodies.c.event_id).where(bodies.c.event_id == event_id)) is None
+    ):
+        return None
+    try:
+        return with_data(connection, stored)
+    except ValueError:
+        return None
+
+
 def stored_body(connection: Connection, event_id: str) -> StoredBody | None:
     """Return an event's received bytes, or None where there is no such event or its body was pruned."""
     row = connection.execute(select(bodies).where(bodies.c.event_id == event_id)).first()
@@ -44,7 +64,9 @@ def stored_body(connection: Connection, event_id: str) -> StoredBody | None:
 def event_dispatches(connection: Connection, event_ids: Sequence[str]) -> list[Dispatch]:
     """Return the dispatches of events, oldest first."""
     rows = connection.execute(
-        select(dispatches).where(dispatches.c.event_id.in_(event_ids)).order_by(dispatches.c.id)
+        select(dispatches)
+        .where(dispatches.c.event_id.in_(event_ids))
+        .order_by(dispatches.c.replay, dispatches.c.id)
     )
     return [dispatch_from_row(row) for row in rows]
 
@@ -164,8 +186,15 @@ def dead_dispatches(
     cursor: str | None = None,
     trigger_id: str | None = None,
     oldest_first: bool = False,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Dispatch]:
-    """Return dead letters that were not replayed, newest first unless told otherwise."""
+    """Return dead letters that were not replayed, newest first unless told otherwise.
+
+    Parameters
+    ----------
+    since, until: bounds of the time at which the dispatch was made, inclusive and exclusive.
+    """
     statement = (
         select(dispatches)
         .where(text(DEAD_LETTER))
@@ -176,6 +205,10 @@ def dead_dispatches(
         statement = statement.where(dispatches.c.id > cursor if oldest_first else dispatches.c.id < cursor)
     if trigger_id is not None:
         statement = statement.where(dispatches.c.trigger_id == trigger_id)
+    if since is not None:
+        statement = statement.where(dispatches.c.id >= first_id_at(since))
+    if until is not None:
+        statement = statement.where(dispatches.c.id < first_id_at(until))
     return [dispatch_from_row(row) for row in connection.execute(statement)]
 
 

@@ -296,6 +296,14 @@ class Search:
     limit: int = 50
     oldest_first: bool = False
 
+    def fits(self, event: StoredEvent) -> bool:
+        """Return whether type, source and subject of an event fit."""
+        if self.type is not None and self.type.endswith("*"):
+            of_type = event.type.startswith(self.type[:-1])
+        else:
+            of_type = self.type in (None, event.type)
+        return of_type and self.source in (None, event.source) and self.subject in (None, event.subject)
+
 
 @dataclass(frozen=True, slots=True)
 class RunSeen:

@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, Row, insert, or_, select, text, update
 
-from hookline.inbox import routing
+from hookline.event import Event
+from hookline.inbox import reading, routing
 from hookline.inbox.records import (
     Dispatch,
     EventStatus,
@@ -22,6 +23,7 @@ from hookline.inbox.records import (
     to_micros,
 )
 from hookline.inbox.schema import replays
+from hookline.inbox.searching import search_events
 
 
 class ReplayKind(StrEnum):
@@ -84,6 +86,53 @@ class ReplayStep:
     cursor: str
     routings: tuple[Routing, ...]
     without_body: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What comes next in a replay.
+
+    Parameters
+    ----------
+    cursor: where the page after it begins; None where nothing is left.
+    events: with their data, each with the one trigger to which its replay is narrowed, if it is.
+    without_body: how many more there are whose data retention has forgotten.
+    """
+
+    cursor: str | None = None
+    events: tuple[tuple[Event, str | None], ...] = ()
+    without_body: int = 0
+
+
+def page(
+    connection: Connection,
+    *,
+    kind: ReplayKind,
+    search: Search,
+    trigger_id: str | None,
+    cursor: str,
+    limit: int,
+) -> Page:
+    """Return the next events of a replay, oldest first."""
+    if kind is ReplayKind.EVENTS:
+        found = search_events(connection, replace(search, cursor=cursor or None, limit=limit))
+        wanted = [(event.id, trigger_id) for event in found]
+        following = found[-1].id if found else None
+    else:
+        letters = reading.dead_dispatches(
+            connection, limit=limit, cursor=cursor, trigger_id=trigger_id, oldest_first=True,
+            since=search.since, until=search.until,
+        )  # fmt: skip
+        fitting = {
+            event.id
+            for event in reading.stored_events(connection, [each.event_id for each in letters])
+            if search.fits(event)
+        }
+        wanted = [(each.event_id, each.trigger_id) for each in letters if each.event_id in fitting]
+        following = letters[-1].id if letters else None
+    events = [(reading.replayable(connection, event_id), only) for event_id, only in wanted]
+    there = tuple((event, only) for event, only in events if event is not None)
+    return Page(following, there, len(events) - len(there))
 
 
 def begin(
@@ -167,12 +216,32 @@ def step(
     return made
 
 
+def take(
+    connection: Connection, replay_id: str, *, owner: str, at: datetime, lease: timedelta
+) -> Replay | None:
+    """Take or extend the lease of a running replay; return it, or None where it ended or another has it."""
+    taken = connection.execute(
+        update(replays)
+        .where(
+            replays.c.id == replay_id,
+            text("status = 'running'"),
+            or_(
+                replays.c.lease_owner.is_(None),
+                replays.c.lease_owner == owner,
+                replays.c.lease_until_us <= to_micros(at),
+            ),
+        )
+        .values(lease_owner=owner, lease_until_us=to_micros(at + lease))
+    )
+    return replay(connection, replay_id) if taken.rowcount else None
+
+
 def end(connection: Connection, replay_id: str, *, status: ReplayStatus, at: datetime) -> bool:
     """Write that a running replay is at its end, or is to stop; False where it was not running."""
     result = connection.execute(
         update(replays)
         .where(replays.c.id == replay_id, text("status = 'running'"))
-        .values(status=status.value, finished_us=to_micros(at))
+        .values(status=status.value, finished_us=to_micros(at), lease_owner=None, lease_until_us=None)
     )
     return result.rowcount == 1
 

@@ -174,6 +174,9 @@ replays = Table(
     Column("dispatches", Integer, nullable=False, server_default="0"),
     Column("without_match", Integer, nullable=False, server_default="0"),
     Column("without_body", Integer, nullable=False, server_default="0"),
+    # One gateway at a time is at it, so that its rate is the one that was asked for.
+    Column("lease_owner", String(36)),
+    Column("lease_until_us", BigInteger),
     _partial("ix_replays_running", "id", where="status = 'running'"),
 )
 

@@ -235,6 +235,8 @@ def upgrade() -> None:
         sa.Column("dispatches", sa.Integer(), server_default="0", nullable=False),
         sa.Column("without_match", sa.Integer(), server_default="0", nullable=False),
         sa.Column("without_body", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("lease_owner", sa.String(length=36), nullable=True),
+        sa.Column("lease_until_us", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(

@@ -1,0 +1,88 @@
+"""`hookline dead`: dispatches that gave up, and replaying them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from hookline.cli.client import Gateway
+from hookline.cli.events import point_in_time
+from hookline.cli.output import Json, clock, print_json, print_table
+from hookline.cli.replay import Background, DryRun, Rate, begin, given, show
+from hookline.errors import HooklineError
+from hookline.settings import load_settings
+
+app = App(name="dead", help="List dead letters and replay them.\n\nExample: hookline dead ls")
+
+Trigger = Annotated[str | None, Parameter(help="Only of this trigger, flow/deployment/name.")]
+
+
+@app.command(name="ls")
+def ls(
+    *,
+    trigger: Trigger = None,
+    limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """List dispatches that gave up and were not replayed since, the newest first, with their reasons.
+
+    Example: hookline dead ls --trigger record-push/on-push/push-to-main
+    """
+    with Gateway(load_settings()) as gateway:
+        found = list(gateway.pages("/dead", "dead", {"trigger": trigger}, limit))
+    if json:
+        print_json({"dead": found})
+    else:
+        print_table(("DISPATCH", "AT", "TRIGGER", "EVENT", "REASON"), [_row(each) for each in found])
+
+
+@app.command(name="replay")
+def replay(
+    *ids: Annotated[str, Parameter(help="Ids of dead dispatches; or choose with the options.")],
+    type: Annotated[str | None, Parameter(help="Events of this type; a trailing * matches the rest.")] = None,
+    source: Annotated[str | None, Parameter(help="Events from this source.")] = None,
+    subject: Annotated[str | None, Parameter(help="Events with this subject.")] = None,
+    since: Annotated[str | None, Parameter(help="Made since a time, or an age such as 15m or 2d.")] = None,
+    until: Annotated[str | None, Parameter(help="Made before a time, or an age.")] = None,
+    trigger: Trigger = None,
+    all: Annotated[bool, Parameter(negative="", help="All dead letters.")] = False,
+    rate: Rate = None,
+    dry_run: DryRun = False,
+    background: Background = False,
+    json: Json = False,
+) -> None:
+    """Replay dead letters, each through its own trigger as it is in force now.
+
+    Example: hookline dead replay --trigger record-push/on-push/push-to-main --since 2h --rate 10
+    """
+    search = {
+        "type": type,
+        "source": source,
+        "subject": subject,
+        "since": point_in_time("--since", since),
+        "until": point_in_time("--until", until),
+        "trigger": trigger,
+    }
+    chosen = all or any(value is not None for value in search.values())
+    if bool(ids) is chosen:
+        raise HooklineError("Say which dead letters: their ids, a choice such as --since 2h, or --all.")
+    wishes = {"dry_run": dry_run or None}
+    with Gateway(load_settings()) as gateway:
+        if not ids:
+            begin(
+                gateway, "/dead/replay", {**search, **wishes, "rate": rate}, background=background, json=json
+            )
+        for dispatch_id in ids:
+            show(gateway.post(f"/dead/{dispatch_id}/replay", given(wishes)), json=json)
+
+
+def _row(letter: dict[str, Any]) -> tuple[str | Text, ...]:
+    return (
+        letter["id"],
+        clock(letter["at"]),
+        letter["trigger"],
+        letter["event"],
+        Text(letter["reason"] or "", style="red"),
+    )

@@ -1,0 +1,139 @@
+"""`hookline replay`: accepted events once more through the triggers of now."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from hookline.cli.client import Gateway
+from hookline.cli.events import point_in_time
+from hookline.cli.output import Json, console, print_json, print_table, status
+from hookline.errors import HooklineError
+from hookline.settings import load_settings
+
+#: How often a replay that is under way is asked for.
+ASK_SECONDS = 0.5
+#: A dry run of very many events takes a while.
+PATIENCE_SECONDS = 120.0
+
+Rate = Annotated[float | None, Parameter(help="At most so many events a second.")]
+DryRun = Annotated[
+    bool, Parameter(name="--dry-run", negative="", help="Show what would start, and start nothing.")
+]
+Background = Annotated[
+    bool, Parameter(name="--background", negative="", help="Do not wait until a replay of many is done.")
+]
+
+
+def replay(
+    id: Annotated[str | None, Parameter(help="The tracking id; or search with the options.")] = None,
+    *,
+    type: Annotated[str | None, Parameter(help="Events of this type; a trailing * matches the rest.")] = None,
+    source: Annotated[str | None, Parameter(help="Events from this source.")] = None,
+    subject: Annotated[str | None, Parameter(help="Events with this subject.")] = None,
+    status: Annotated[str | None, Parameter(help="Pending, dispatched, ignored or dead events.")] = None,
+    since: Annotated[
+        str | None, Parameter(help="Accepted since a time, or an age such as 15m or 2d.")
+    ] = None,
+    until: Annotated[str | None, Parameter(help="Accepted before a time, or an age.")] = None,
+    trigger: Annotated[
+        str | None, Parameter(help="Only this trigger, flow/deployment/name; else all that match now.")
+    ] = None,
+    rate: Rate = None,
+    dry_run: DryRun = False,
+    background: Background = False,
+    json: Json = False,
+) -> None:
+    """Replay one event, or all that match a search.
+
+    They go through the triggers that are in force now, and each becomes a new dispatch with a run of its own.
+    A replay of many goes on in the gateway, also when this command ends, and after a restart.
+
+    Example: hookline replay --type 'github.*' --since 2d --rate 20 --dry-run
+    """
+    search = {
+        "type": type,
+        "source": source,
+        "subject": subject,
+        "status": status,
+        "since": point_in_time("--since", since),
+        "until": point_in_time("--until", until),
+    }
+    searching = any(value is not None for value in search.values())
+    if (id is None) is not searching:
+        raise HooklineError(
+            "Say which events: a tracking id, or a search such as --type 'github.*' --since 2d."
+        )
+    wishes = {"trigger": trigger, "dry_run": dry_run or None}
+    with Gateway(load_settings()) as gateway:
+        if id is not None:
+            show(gateway.post(f"/events/{id}/replay", given(wishes)), json=json)
+        else:
+            begin(gateway, "/replays", {**search, **wishes, "rate": rate}, background=background, json=json)
+
+
+def begin(gateway: Gateway, path: str, wishes: dict[str, Any], *, background: bool, json: bool) -> None:
+    """Ask for a replay of many, and tell what became of it."""
+    document = gateway.post(path, given(wishes), wait_seconds=PATIENCE_SECONDS)
+    while not background and document.get("status") == "running":
+        time.sleep(ASK_SECONDS)
+        document = gateway.get(f"/replays/{document['id']}")
+    show(document, json=json)
+
+
+def given(wishes: dict[str, Any]) -> dict[str, Any]:
+    """Return the wishes that were made."""
+    return {name: value for name, value in wishes.items() if value is not None}
+
+
+def show(document: dict[str, Any], *, json: bool) -> None:
+    """Print the gateway's answer: what would start, what was made, or how far a replay is."""
+    if json:
+        print_json(document)
+    elif document.get("dry_run"):
+        _print_preview(document)
+    elif "dispatches" in document and "of" not in document:
+        _print_made(document["dispatches"])
+    else:
+        _print_progress(document)
+
+
+def _print_preview(preview: dict[str, Any]) -> None:
+    out = console()
+    seen = f"{preview['events']} events" if preview["complete"] else f"the first {preview['events']} events"
+    out.print(f"A replay would look at {seen}; nothing was started.")
+    for trigger, count in sorted(preview["would_start"].items()):
+        out.print(f"  starts  {count:>7}  {trigger}")
+    for name, text in (
+        ("without_match", "match no trigger now"),
+        ("without_body", "have lost their data to retention"),
+    ):
+        if preview[name]:
+            out.print(f"          {preview[name]:>7}  {text}")
+
+
+def _print_made(dispatches: list[dict[str, Any]]) -> None:
+    if not dispatches:
+        console().print("No trigger that is in force expects this event; nothing was started.")
+        return
+    print_table(
+        ("DISPATCH", "REPLAY", "TRIGGER", "STATUS", "REASON"),
+        [
+            (each["id"], str(each["replay"]), each["trigger"], status(each["status"]), each["reason"] or "")
+            for each in dispatches
+        ],
+    )
+
+
+def _print_progress(document: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"replay {document['id']}  ", status(document["status"]), sep="")
+    out.print(f"  events      {document['events']}")
+    out.print(f"  dispatches  {document['dispatches']}")
+    for name in ("without_match", "without_body"):
+        if document[name]:
+            out.print(f"  {name.replace('_', ' '):<12}{document[name]}")
+    if document["status"] == "running":
+        out.print("It goes on in the gateway.")
