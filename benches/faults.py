@@ -74,8 +74,15 @@ def ordeal(folder: Path, seed: int, given: argparse.Namespace) -> bool:
         print(f"killed: {deaths}; ended by themselves: {len(trial.gave_up)}")
         for line in sorted(set(trial.gave_up)):
             print(f"  {line}")
+        contradictions = trial.contradictions(verdict)
     print(verdict)
-    return verdict.is_clean and verdict.acknowledged == given.events // given.senders * given.senders
+    for line in contradictions:
+        print(f"the inbox's books contradict the oracle: {line}")
+    return (
+        verdict.is_clean
+        and not contradictions
+        and verdict.acknowledged == given.events // given.senders * given.senders
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hookline.inbox import Inbox
+from hookline.inbox.books import books
+from hookline.inbox.engine import inbox_url, open_engine
 from hookline.triggers import Trigger
 from tests.support.oracle import ACT, Oracle, Verdict
 from tests.support.prefect import PrefectHttp
@@ -316,6 +318,24 @@ class Ordeal:
         while not self.oracle.is_at_rest(logs) and time.monotonic() < end:
             self.pass_time(_LOOK_SECONDS)
         return self.oracle.judge(logs)
+
+    def contradictions(self, verdict: Verdict) -> list[str]:
+        """Return where the inbox's own books, which an audit rests on, do not say what the oracle says."""
+        engine = open_engine(inbox_url(f"sqlite:///{self.system.inbox}"), writing=False)
+        try:
+            with engine.begin() as connection:
+                kept = books(connection)
+        finally:
+            engine.dispose()
+        rest = verdict.acknowledged - verdict.acting
+        statuses = {"dispatched": verdict.acting, "ignored": rest}
+        pairs = {
+            "rules that do not hold": (list(kept.faults), []),
+            "received": (kept.received, verdict.acknowledged),
+            "events by status": (kept.by_status, {name: n for name, n in statuses.items() if n}),
+            "dispatches": (kept.dispatches, {"started": verdict.runs} if verdict.runs else {}),
+        }
+        return [f"{name}: {ours}, not {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
     def pass_time(self, seconds: float) -> None:
         """Let a time pass, in which the processes are looked after."""
