@@ -270,13 +270,29 @@ async def test_dead_letters_are_replayed_after_a_look(house: House, browser: Bro
     token = (await browser.get("/dead")).html.token
     look = await browser.post("/actions/dead", [("token", token), *form])
     assert "1 of them starts a new run" in look.html.text
-    assert "the trigger is no longer in the set in force" in look.html.text
+    assert "no trigger in force matches it any more" in look.html.text
     assert len(await house.inbox.dispatches(alive.event_id)) == 1
 
     done = await browser.post("/actions/dead", [("token", token), ("confirmed", "yes"), *form])
     assert (done.status, done.header("location")) == (303, "/dead?replayed=1")
     assert [d.replay for d in await house.inbox.dispatches(alive.event_id)] == [0, 1]
     assert [d.replay for d in await house.inbox.dispatches(lost.event_id)] == [0]
+
+
+async def test_all_dead_letters_are_replayed_at_once(house: House, browser: Browser) -> None:
+    """More than fit a page: first how many would start, then a replay that goes on by itself."""
+    await deploy(house, trigger())
+    dead = [await kill(house, await accept(house)) for _ in range(3)]
+    look = await browser.submit("/actions/dead", {"all": "yes"})
+    assert "Replay 3 dead letters?" in look.html.text
+    assert "book/orders/t3" in look.html.text
+    done = await browser.submit("/actions/dead", {"all": "yes", "confirmed": "yes"})
+    assert done.header("location") == "/dead?begun=yes"
+    with house.changes.watch() as watch:
+        async with asyncio.timeout(20):
+            while await house.inbox.dead(limit=1):
+                await watch.wait(timeout_seconds=5)
+    assert [len(await house.inbox.dispatches(each.event_id)) for each in dead] == [2, 2, 2]
 
 
 async def test_a_replay_can_be_narrowed_to_one_trigger(house: House, browser: Browser) -> None:
