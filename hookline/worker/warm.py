@@ -40,6 +40,7 @@ from hookline.worker.known import Known
 from hookline.worker.nurseries import AnyNursery, choose_nursery
 from hookline.worker.patience import AsyncPatientTransport
 from hookline.worker.project import project_of
+from hookline.worker.reaching import await_server
 from hookline.worker.runs import Run
 
 if TYPE_CHECKING:
@@ -353,6 +354,11 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
         self._loop.call_soon_threadsafe(self.courier.log, entry)
 
 
+async def _serve(worker: WarmWorker) -> None:
+    await await_server()
+    await worker.start(printer=lambda *_: None)
+
+
 async def run_worker(
     pool: str,
     *,
@@ -372,7 +378,7 @@ async def run_worker(
     stop: set it to let the runs finish and return.
     """
     worker = WarmWorker(work_pool_name=pool, limit=limit, name=name, create_pool_if_not_found=create_pool)
-    serving = asyncio.get_running_loop().create_task(worker.start(printer=lambda *_: None))
+    serving = asyncio.get_running_loop().create_task(_serve(worker))
     if stop is None:
         await serving
         return
