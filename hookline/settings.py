@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     trusted_proxies: Names = Field((), description="Addresses whose Forwarded headers are believed.")
     dispatch_limit: int = Field(10, gt=0, description="Outstanding runs a deployment, where no pool limit.")
     retention_days: int = Field(30, gt=0, description="Days for which finished events are kept.")
+    retention_body_days: int = Field(30, gt=0, description="Days for which bodies of those are kept.")
+    retention_megabytes: int = Field(0, ge=0, description="Size above which the oldest go; 0: any size.")
     openlineage_url: str = Field("", description="Endpoint that OpenLineage events are posted to.")
     openlineage_api_key: str = Field("", repr=False, description="Bearer token for that endpoint.")
     openlineage_file: str = Field("", description="File that OpenLineage events are added to.")

@@ -30,6 +30,8 @@ COMMANDS = (
     ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
     ("replay", "hookline.cli.replay:replay", "Replay one event, or all that match a search."),
     ("dead", "hookline.cli.dead:app", "List dead letters and replay them."),
+    ("audit", "hookline.cli.audit:audit", "Prove that every event is accounted for, and has its runs."),
+    ("doctor", "hookline.cli.doctor:doctor", "Check everything that an event needs on its way."),
     ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),
     ("sources", "hookline.cli.sources:app", "List sources, rotate a secret, send a signed test."),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),

@@ -27,6 +27,7 @@ from hookline.lineage.exporting import Targets, export_for_ever
 from hookline.lineage.recorder import Recorder
 from hookline.mirror import mirror_for_ever
 from hookline.prefect_api import PrefectApi, RunInfo, require_address
+from hookline.retention import Limits, retain_for_ever
 from hookline.settings import Settings
 from hookline.sources import load_sources
 from hookline.stamps import link_key
@@ -147,6 +148,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
                 link_for_ever(links, prefect, settings.gateway_url),
                 house.rejections.write_for_ever(),
                 recorder.run(),
+                retain_for_ever(inbox, Limits.from_settings(settings)),
                 *([export_for_ever(inbox, targets)] if targets is not None else []),
             )
         ]

@@ -103,8 +103,12 @@ def give_back_space(connection: Connection, *, pages: int) -> int:
     """Shrink the file by some of its free pages; return how many are left. PostgreSQL does this by itself."""
     if connection.dialect.name == "postgresql":
         return 0
-    # Each row of its answer is a page that moves; all have to be fetched.
-    connection.exec_driver_sql(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+    # Each row of its answer is a page that moves, so all have to be fetched; with nothing to move its answer
+    # is none, which only the driver's cursor takes.
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA incremental_vacuum({int(pages)})")
+    cursor.fetchall()
+    cursor.close()
     return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0)
 
 

@@ -1,0 +1,164 @@
+"""The audit: the inbox's books, held against each other and against Prefect.
+
+It proves that received = accepted + pending + dispatched + ignored + dead (+ pruned), and that each started
+dispatch has one flow run, found by the dispatch's idempotency key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hookline.inbox import Inbox
+from hookline.inbox.books import NAMED, Books, Fault, StartedRun, books, started_runs
+from hookline.prefect_api import PrefectApi
+
+#: Started dispatches that Prefect is asked about at once.
+PAGE = 200
+#: Keys that are looked for a second run at once: Prefect has no index for that and reads all of its runs.
+KEYS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A started dispatch that does not have exactly its one run in Prefect.
+
+    Parameters
+    ----------
+    reason: what was found instead.
+    """
+
+    dispatch_id: str
+    event_id: str
+    flow_run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found.
+
+    Parameters
+    ----------
+    books: the inbox's counts and rules.
+    runs: started dispatches that Prefect was asked about; None where it was not asked.
+    gone: runs that Prefect was seen to have, and that were deleted since: no fault.
+    missing: dispatches without their run, or with a second one; the first `NAMED` of them.
+    missing_count: how many those are.
+    """
+
+    books: Books
+    runs: int | None = None
+    gone: int = 0
+    missing: tuple[Missing, ...] = ()
+    missing_count: int = 0
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Return the rules that do not hold."""
+        return self.books.faults
+
+    @property
+    def balances(self) -> bool:
+        """Return whether everything adds up."""
+        return not self.faults and not self.missing_count
+
+
+async def audit(
+    inbox: Inbox, prefect: PrefectApi | None, *, progress: Callable[[int], None] = lambda _: None
+) -> Audit:
+    """Hold the inbox's books against each other, and its started dispatches against Prefect.
+
+    Parameters
+    ----------
+    prefect: None leaves Prefect out.
+    progress: told how many started dispatches have been looked at.
+
+    Raises
+    ------
+    InboxError, PrefectUnavailable, PrefectRefused: it could not be finished.
+    """
+    found = await inbox.read(books)
+    if prefect is None:
+        return Audit(found)
+    runs, gone = 0, 0
+    wrong: list[tuple[StartedRun, str]] = []
+    wrong_count = 0
+    unchecked: list[StartedRun] = []
+    after = ""
+    while True:
+        page = await inbox.read(partial(_started, after))
+        faults: list[tuple[StartedRun, str | None]] = []
+        if page:
+            after = page[-1].dispatch_id
+            runs += len(page)
+            unchecked += page
+            faults += await _without_run(prefect, page)
+        if len(unchecked) >= KEYS_AT_ONCE or not page:
+            faults += await _with_more_runs(prefect, unchecked)
+            unchecked = []
+        for run, reason in faults:
+            if reason is None:
+                gone += 1
+                continue
+            wrong_count += 1
+            if len(wrong) < NAMED:
+                wrong.append((run, reason))
+        progress(runs)
+        if not page:
+            break
+    missing = tuple(Missing(run.dispatch_id, run.event_id, run.flow_run_id, why) for run, why in wrong)
+    return Audit(found, runs, gone, missing, wrong_count)
+
+
+def _started(after: str, connection: Any) -> list[StartedRun]:
+    return started_runs(connection, after=after, limit=PAGE)
+
+
+async def _without_run(
+    prefect: PrefectApi, page: Sequence[StartedRun]
+) -> list[tuple[StartedRun, str | None]]:
+    """Return the dispatches without their run, each with what is wrong, or None for one that is gone."""
+    ids = [run.flow_run_id for run in page]
+    keys = [_key(run) for run in page]
+    # Ids are the primary key there and keys have no index of their own; and where as many runs are found
+    # as were asked for, nothing more has to be read: parameters can be half a megabyte each.
+    if await prefect.count_runs(ids=ids, idempotency_keys=keys) == len(page):
+        return []
+    there = {run.id: run.idempotency_key for run in await prefect.runs(ids)}
+    wrong: list[tuple[StartedRun, str | None]] = []
+    for run in page:
+        if run.flow_run_id not in there:
+            wrong.append(
+                (run, None if run.seen else "Prefect has no such run, and was never seen to have it")
+            )
+        elif there[run.flow_run_id] != _key(run):
+            wrong.append((run, f"its run has the key {there[run.flow_run_id]}"))
+    return wrong
+
+
+async def _with_more_runs(
+    prefect: PrefectApi, started: Sequence[StartedRun]
+) -> list[tuple[StartedRun, str | None]]:
+    """Return the dispatches under whose key Prefect has a run that is not theirs."""
+    if not started:
+        return []
+    keys = [_key(run) for run in started]
+    ids = [run.flow_run_id for run in started]
+    if await prefect.count_runs(idempotency_keys=keys) <= await prefect.count_runs(
+        ids=ids, idempotency_keys=keys
+    ):
+        return []
+    by_key = {_key(run): run for run in started}
+    wrong: list[tuple[StartedRun, str | None]] = []
+    for other in await prefect.runs_by_key(keys):
+        run = by_key.get(other.idempotency_key or "")
+        if run is not None and run.flow_run_id != other.id:
+            wrong.append((run, f"Prefect has another run under its key: {other.id}"))
+    return wrong
+
+
+def _key(run: StartedRun) -> str:
+    return f"hookline:{run.dispatch_id}"
