@@ -18,7 +18,7 @@ from prefect.events.clients import PrefectEventsClient
 logger = logging.getLogger("prefect.hookline.worker")
 
 #: How long log entries wait for others, so that those of one run, or several, go as one request.
-_GATHER_SECONDS = 0.1
+_GATHER_SECONDS = 0.25
 _BATCH_ENTRIES = 500
 _BATCH_BYTES = 900_000  # Prefect's server takes requests of a megabyte
 #: How many log entries, and how many events, are kept for a server that is away.
