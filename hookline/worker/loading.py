@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -37,12 +38,14 @@ class Preloaded:
     prints: the modification time and size of each file of the project that was imported.
     modules: the names of those modules.
     failures: the traceback of each module that could not be imported.
+    threaded: modules that started a thread when they were imported, and so cannot be held by a zygote.
     """
 
     directory: str | None = None
     prints: dict[str, _Print] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    threaded: list[str] = field(default_factory=list)
 
     def is_fresh(self) -> bool:
         """Return whether no file has changed since."""
@@ -71,10 +74,13 @@ def preload(modules: Iterable[str], directory: str | None) -> Preloaded:
         os.chdir(directory)
         sys.path.insert(0, directory)
     for module in modules:
+        threads = threading.active_count()
         try:
             importlib.import_module(module)
         except BaseException:  # a module may do anything at import, even `sys.exit`
             preloaded.failures[module] = traceback.format_exc()
+        if threading.active_count() > threads:
+            preloaded.threaded.append(module)
     if directory is not None:
         sys.path.remove(directory)
     for name in set(sys.modules) - before:

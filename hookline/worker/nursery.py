@@ -152,7 +152,20 @@ class Nursery:
             raise
         for module, why in ready["failures"].items():
             logger.warning("Module %s could not be imported ahead of need:\n%s", module, why)
+        if ready["threaded"]:
+            return await self._make_ready_without(ready["threaded"], project, zygote)
         return zygote
+
+    async def _make_ready_without(self, threaded: list[str], project: Project, zygote: _Zygote) -> _Zygote:
+        """Make another zygote: a process that has threads must not be forked, since they stay behind."""
+        self._retire(zygote)
+        logger.warning(
+            "%s start a thread when they are imported, so the runs that need them import them. "
+            "Start threads in the flow function to have its module held ahead of need.",
+            ", ".join(threaded),
+        )
+        modules = tuple(module for module in project.modules if module not in threaded)
+        return await self._make_ready(Project(project.directory, modules))
 
     async def _make_zygote(self) -> _Zygote:
         ours, theirs = socket.socketpair()

@@ -65,7 +65,7 @@ class Zygote:
         gc.collect()
         # What is here is here to stay: the collector of a child need not touch, and so copy, its pages.
         gc.freeze()
-        self._control.send({"type": "ready", "failures": preloaded.failures})
+        self._control.send({"type": "ready", "failures": preloaded.failures, "threaded": preloaded.threaded})
 
     def _fork(self, number: int) -> None:
         socket_fd = self._control.fds.pop(0)

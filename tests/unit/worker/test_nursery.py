@@ -62,6 +62,21 @@ async def test_a_module_that_kills_its_interpreter_is_done_without(
             assert await child.exited == 0
 
 
+async def test_a_zygote_that_would_have_a_thread_is_replaced_by_one_without(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A forked copy of a process with threads may hang for ever on what a thread held."""
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    (tmp_path / "fine.py").write_text("")
+    project = Project(str(tmp_path), ("threaded", "fine"))
+    async with asyncio.timeout(SOON_SECONDS), Nursery(project, 0, environment) as nursery:
+        child = await nursery.take()
+        assert len(list(Path(f"/proc/{parent_of(child)}/task").iterdir())) == 1  # noqa: ASYNC240 (procfs)
+        child.close()
+
+
 @pytest.mark.parametrize("kind", [Nursery, SpawnedNursery])
 async def test_a_child_fails_its_run_alone(
     kind: type[Nursery | SpawnedNursery], environment: dict[str, str]
