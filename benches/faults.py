@@ -76,8 +76,9 @@ def ordeal(folder: Path, seed: int, given: argparse.Namespace) -> bool:
             print(f"  {line}")
         contradictions = trial.contradictions(verdict)
     print(verdict)
+    print(f"the audit {'contradicts' if contradictions else 'agrees with'} the oracle")
     for line in contradictions:
-        print(f"the inbox's books contradict the oracle: {line}")
+        print(f"  {line}")
     return (
         verdict.is_clean
         and not contradictions

@@ -54,8 +54,8 @@ def ordeal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ordeal]:
 def test_every_acknowledged_event_starts_its_one_run_through_kills_locks_full_disks_and_jumps(
     ordeal: Ordeal,
 ) -> None:
-    """The oracle finds each acknowledged event on the disk, and one completed run for each that acts; the
-    inbox's own books say the same."""
+    """The oracle finds each acknowledged event on the disk, and one completed run for each that acts;
+    `hookline audit` says the same."""
     faults = plan_faults(SEED, SECONDS, FAULTS, ordeal.missing)
     scenario = Scenario(SEED, events=120, senders=3, act_one_in=6, seconds=SECONDS, faults=faults)
     print(f"HOOKLINE_FAULT_SEED={SEED}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import resource
@@ -16,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hookline.inbox import Inbox
-from hookline.inbox.books import books
-from hookline.inbox.engine import inbox_url, open_engine
 from hookline.triggers import Trigger
 from tests.support.oracle import ACT, Oracle, Verdict
 from tests.support.prefect import PrefectHttp
@@ -320,20 +319,21 @@ class Ordeal:
         return self.oracle.judge(logs)
 
     def contradictions(self, verdict: Verdict) -> list[str]:
-        """Return where the inbox's own books, which an audit rests on, do not say what the oracle says."""
-        engine = open_engine(inbox_url(f"sqlite:///{self.system.inbox}"), writing=False)
-        try:
-            with engine.begin() as connection:
-                kept = books(connection)
-        finally:
-            engine.dispose()
-        rest = verdict.acknowledged - verdict.acting
-        statuses = {"dispatched": verdict.acting, "ignored": rest}
+        """Return where `hookline audit` does not say what the oracle says."""
+        done = self.system.run("audit", "--json")
+        if not done.stdout.startswith("{"):
+            return [f"audit left with {done.returncode}: {done.stderr[-1000:]}"]
+        said = json.loads(done.stdout)
+        statuses = {"dispatched": verdict.acting, "ignored": verdict.acknowledged - verdict.acting}
+        started = {"started": verdict.runs}
         pairs = {
-            "rules that do not hold": (list(kept.faults), []),
-            "received": (kept.received, verdict.acknowledged),
-            "events by status": (kept.by_status, {name: n for name, n in statuses.items() if n}),
-            "dispatches": (kept.dispatches, {"started": verdict.runs} if verdict.runs else {}),
+            "exit code": (done.returncode, 0),
+            "balances": (said["balances"], True),
+            "received": (said["received"], verdict.acknowledged),
+            "events": (said["events"], {name: number for name, number in statuses.items() if number}),
+            "dispatches": (said["dispatches"], {name: number for name, number in started.items() if number}),
+            "runs": (said["runs"], verdict.runs),
+            "gone": (said["gone"], 0),
         }
         return [f"{name}: {ours}, not {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
