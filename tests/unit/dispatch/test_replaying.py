@@ -131,9 +131,10 @@ async def test_a_dry_run_says_what_would_start_and_starts_nothing(bench: Bench) 
     preview = await bench.dispatcher.replays.preview(ReplayKind.EVENTS, Search(), None)
     assert (preview.events, preview.complete, preview.without_match) == (11, True, 1)
     assert preview.starts == {"deliver/now/sent": 4, "deliver/now/all": 10}
-    assert [
-        (outcome.event_id, outcome.starts, outcome.reason) for outcome in preview.outcomes[:2]
-    ] == [(sent[0], False, "where is false"), (sent[0], True, None)]
+    assert [(outcome.event_id, outcome.starts, outcome.reason) for outcome in preview.outcomes[:2]] == [
+        (sent[0], False, "where is false"),
+        (sent[0], True, None),
+    ]
     await bench.work()
     assert len(bench.prefect.created) == before
 
@@ -171,7 +172,12 @@ async def test_a_replay_survives_a_crash_and_replays_nothing_twice(bench: Bench)
     assert stale is not None
     again = await bench.inbox.write(
         lambda c: replaying.step(
-            c, stale, replaying.ReplayStep("x", ()), at=bench.clock(), owner="gone", lease=timedelta(seconds=1)
+            c,
+            stale,
+            replaying.ReplayStep("x", ()),
+            at=bench.clock(),
+            owner="gone",
+            lease=timedelta(seconds=1),
         )
     )  # a gateway that was thought dead comes back with the step that it had in hand
     done = await finish_replay(bench, begun.id)
