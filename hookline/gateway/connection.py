@@ -2,7 +2,7 @@
 
 The parser is llhttp (through httptools). What a general server leaves to a proxy in front is here, because
 a front door may stand alone: limits on headers, connections and the time that a request may take to
-arrive. docs/decisions/0006-http-server.md compares it with general servers.
+arrive. docs/decisions/0007-http-server.md compares it with general servers.
 """
 
 from __future__ import annotations
