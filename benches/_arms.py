@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx
 
+from benches._processes import Tree, command
 from hookline.cli import services
 from tests.support.prefect import PrefectHttp
 from tests.support.system import REPOSITORY, Process, System
@@ -221,9 +222,14 @@ class Arm:
     pid: int
     _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
 
+    @staticmethod
+    def next_number() -> int:
+        """Return a number that no other event has."""
+        return next(_numbers)
+
     def send(self, kind: str = "timed", **data: Any) -> Sent:
         """Send an event that starts one run of a flow; return once it is acknowledged."""
-        number = next(_numbers)
+        number = self.next_number()
         url, body = self.request(number, kind, data)
         content, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
         at = time.time()
@@ -245,6 +251,17 @@ class Arm:
             "payload": data,
         }
         return f"{self.bench.system.api}/events", [event]
+
+    def parts(self) -> dict[str, Tree]:
+        """Return the processes that are at work: the server, the gateway, the worker, and the runs' own."""
+        parts = {"server": Tree(self.bench.system.server.pid)}
+        if self.name == "hookline":
+            parts["gateway"] = Tree(self.bench.system.gateway.pid)
+        # Where runs are not told apart from who starts them they are counted together.
+        zygotes = [pid for pid in Tree(self.pid).pids() if "hookline.worker.zygote" in command(pid)]
+        if zygotes:
+            return {**parts, "worker": Tree(self.pid, alone=True), "runs": Tree(zygotes[0])}
+        return {**parts, "worker and runs": Tree(self.pid)}
 
     def count(self, kind: str = "timed", states: tuple[str, ...] = FINAL) -> int:
         """Return how many of the arm's runs are in a final state."""
