@@ -11,7 +11,7 @@ from hookline.inbox.records import Search, StoredEvent, first_id_at
 from hookline.inbox.schema import events
 
 #: A prefix that stands for more types than this is so common that a walk along the ids finds a page soon.
-TYPES_OF_PREFIX = 64
+TYPES_OF_PREFIX = 32
 
 
 def search_events(connection: Connection, search: Search) -> list[StoredEvent]:
@@ -26,18 +26,20 @@ def search_statement(connection: Connection, search: Search) -> Select[Any]:
     ----------
     connection: for looking up which types a prefix stands for.
     """
-    if search.type is None or not search.type.endswith("*"):
-        return _page(search, select(events)) if search.type is None else _of_type(search, search.type)
+    if search.type in (None, "*"):
+        return _page(search, select(events))
+    if not search.type.endswith("*"):
+        return _of_type(search, search.type)
     prefix = search.type[:-1]
     types = types_with_prefix(connection, prefix, limit=TYPES_OF_PREFIX + 1)
     if len(types) > TYPES_OF_PREFIX:
         return _page(search, select(events).where(_in_prefix(prefix)))
     if len(types) < 2:
         return _of_type(search, types[0] if types else prefix)
-    # One page of each type, each along its index, and of those the first.
-    pages = union_all(*(select(_of_type(search, name).subquery()) for name in types)).subquery()
-    order = pages.c.id if search.oldest_first else pages.c.id.desc()
-    return select(pages).order_by(order).limit(search.limit)
+    # The ids of one page of each type, each along its index, and of those the first.
+    pages = [_page(search, select(events.c.id).where(events.c.type == name)).subquery() for name in types]
+    ids = union_all(*(select(page.c.id) for page in pages)).subquery()
+    return _in_order(search, select(events).where(events.c.id.in_(select(ids.c.id))))
 
 
 def types_with_prefix(connection: Connection, prefix: str, *, limit: int) -> list[str]:
@@ -75,6 +77,10 @@ def _page(search: Search, statement: Select[Any]) -> Select[Any]:
         statement = statement.where(
             events.c.id > search.cursor if search.oldest_first else events.c.id < search.cursor
         )
+    return _in_order(search, statement)
+
+
+def _in_order(search: Search, statement: Select[Any]) -> Select[Any]:
     order = events.c.id if search.oldest_first else events.c.id.desc()
     return statement.order_by(order).limit(search.limit)
 
