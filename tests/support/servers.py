@@ -28,7 +28,9 @@ def wait_for_http(url: str, process: subprocess.Popen[bytes], log: Path, timeout
     with httpx.Client(timeout=2) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise AssertionError(f"{url}: process ended with {process.returncode}\n{log.read_text()[-4000:]}")
+                raise AssertionError(
+                    f"{url}: process ended with {process.returncode}\n{log.read_text()[-4000:]}"
+                )
             with contextlib.suppress(httpx.HTTPError):
                 if client.get(url).status_code == 200:
                     return
