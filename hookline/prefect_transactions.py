@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import prefect
 from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 TESTED_VERSION = "3.8.8"
 
@@ -34,8 +34,8 @@ def take_turns() -> bool:
 
 @asynccontextmanager
 async def _begin_transaction(
-    configuration: AioSqliteConfiguration, session: AsyncSession, with_for_update: bool = False
-) -> AsyncGenerator[AsyncSessionTransaction, None]:
+    configuration: AioSqliteConfiguration, session: Any, with_for_update: bool = False
+) -> AsyncGenerator[Any, None]:
     """Begin a transaction that has the database's write lock from its start.
 
     The turn is a lock of the event loop's: who waits for it is called in order and at once, where SQLite
@@ -57,7 +57,7 @@ async def _begin_transaction(
 
 
 @asynccontextmanager
-async def _begun(session: AsyncSession, mode: str) -> AsyncGenerator[AsyncSessionTransaction, None]:
+async def _begun(session: Any, mode: str) -> AsyncGenerator[Any, None]:
     mark = SQLITE_BEGIN_MODE.set(mode)
     try:
         async with session.begin() as transaction:
