@@ -54,6 +54,8 @@ def bench(folder: Path, extra: Mapping[str, str] | None = None) -> Iterator[Benc
     extra: environment of all processes of all arms, such as the server's database.
     """
     system = System(folder, PROJECT, extra=extra or {})
+    # Who ends a bench ends what it started: each process has a session of its own, and would stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         system.start()
         system.worker.stop()
