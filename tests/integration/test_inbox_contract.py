@@ -288,7 +288,7 @@ async def test_a_trigger_set_gets_a_new_version_only_when_it_changed(inbox: Inbo
 
 
 async def test_an_event_is_routed_once(desk: Desk) -> None:
-    """Its dispatches, their triggers' version and its status commit together; a second routing does nothing."""
+    """Its dispatches, their trigger set and its status commit together; a second routing does nothing."""
     version = await desk.inbox.save_trigger_set([Trigger(flow="f", deployment="d", name="t", expect=("a",))])
     recorded = await desk.record()
     [ready] = await desk.route(recorded.id, to_start())
