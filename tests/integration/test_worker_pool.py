@@ -62,6 +62,8 @@ def shared(prefect_server: PrefectServer, folder: Path) -> Iterator[Holding]:
         yield holding
 
 
+# Two runs at a time, of many, on a server that shares two processors with them.
+@pytest.mark.timeout(300)
 def test_two_workers_share_a_pool_within_its_limit_and_start_nothing_twice(shared: Holding) -> None:
     """Limit 2, six runs: never more than two at once, each of them once."""
     runs = [shared.run() for _ in range(6)]

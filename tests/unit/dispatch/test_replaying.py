@@ -47,7 +47,7 @@ async def test_a_replay_is_a_new_dispatch_through_the_triggers_of_now(bench: Ben
     await bench.work()
     await bench.deploy(deliver(), deliver("also"))
 
-    assert await replay(bench, event_id) == ["deliver/now/sent", "deliver/now/also"]
+    assert sorted(await replay(bench, event_id)) == ["deliver/now/also", "deliver/now/sent"]
     made = await bench.inbox.dispatches(event_id)
     assert sorted((each.replay, each.trigger_id, each.status.value) for each in made) == [
         (0, "deliver/now/sent", "started"),
