@@ -98,8 +98,16 @@ def renew_leases(
 def release_leases(
     connection: Connection, *, owner: str | None = None, ids: Sequence[str] | None = None
 ) -> int:
-    """Give leases back: those of one gateway, of some dispatches, or, where nobody else can be, all."""
-    statement = update(dispatches).where(text(PENDING), dispatches.c.lease_owner.is_not(None))
+    """Give leases back: those of one gateway, of some dispatches, or, where nobody else can be, all.
+
+    With all of them, waits between attempts end too: a clock that was ahead may have set them.
+    """
+    is_leased = dispatches.c.lease_owner.is_not(None)
+    if owner is None and ids is None:
+        everything = update(dispatches).where(text(PENDING), is_leased | dispatches.c.due_us.is_not(None))
+        free = everything.values(lease_owner=None, lease_until_us=None, due_us=None)
+        return connection.execute(free).rowcount
+    statement = update(dispatches).where(text(PENDING), is_leased)
     if owner is not None:
         statement = statement.where(dispatches.c.lease_owner == owner)
     if ids is not None:
