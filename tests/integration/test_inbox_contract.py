@@ -385,6 +385,20 @@ async def test_a_retry_waits_until_it_is_due(desk: Desk, clock: Clock) -> None:
     assert (again.attempts, again.reason) == (1, "503")
 
 
+@pytest.mark.parametrize("keep_lease", [True, False])
+async def test_a_wait_that_was_set_by_a_clock_ahead_ends_when_a_gateway_starts_alone(
+    desk: Desk, keep_lease: bool
+) -> None:
+    """What failed at what the clock called an hour from now is tried again at once, not in an hour."""
+    dispatch = await desk.only(await desk.accept(to_start()))
+    ahead = desk.clock() + timedelta(hours=1)
+    await desk.inbox.settle_retry(dispatch, reason="503", due=ahead, keep_lease=keep_lease)
+    assert await desk.claim() == []
+
+    assert await desk.inbox.release_leases(everybody=True) == 1
+    assert [each.id for each in await desk.claim()] == [dispatch.id]
+
+
 async def test_a_dispatch_is_settled_once(desk: Desk) -> None:
     """Whoever comes second changes nothing: the run is the first one's."""
     event_id = await desk.accept(to_start())
