@@ -7,10 +7,12 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from benches._arms import TITLES, Arm, Bench, Name, Sent, bench, epoch, load
+from benches._arms import TITLES, Arm, Bench, Name, Sent, await_, bench, epoch, load
 from benches._figures import ms, percentile, plot, table
 
 #: Where a run's time goes, in the order in which it happens, by Prefect's own records.
@@ -136,18 +138,25 @@ def follow(arm: Arm, pace: str, sent: list[Sent]) -> Series:
 
 def _first_tasks(arm: Arm, runs: list[dict[str, Any]]) -> dict[str, float]:
     """Return when each run's first task started, by Prefect's record; all three tasks must be Completed."""
-    prefect = arm.bench.prefect
     first: dict[str, float] = {}
     for start in range(0, len(runs), 50):
         ids = [run["id"] for run in runs[start : start + 50]]
-        rows = prefect.post("/task_runs/filter", {"flow_runs": {"id": {"any_": ids}}, "limit": 200})
-        assert len(rows) == 3 * len(ids), f"{len(rows)} task runs of {len(ids)} flow runs"
-        assert all(row["state_type"] == "COMPLETED" for row in rows)
-        for row in rows:
-            first[row["flow_run_id"]] = min(
-                first.get(row["flow_run_id"], float("inf")), epoch(row["start_time"])
-            )
+        # Prefect records tasks from their events, and may still be at it.
+        await_(f"3 tasks of each of {len(ids)} runs are Completed", partial(_are_done, arm, ids))
+        for row in _tasks(arm, ids):
+            first[row["flow_run_id"]] = min(first.get(row["flow_run_id"], inf), epoch(row["start_time"]))
     return first
+
+
+def _are_done(arm: Arm, ids: list[str]) -> bool:
+    rows = _tasks(arm, ids)
+    return len(rows) == 3 * len(ids) and all(row["state_type"] == "COMPLETED" for row in rows)
+
+
+def _tasks(arm: Arm, ids: list[str]) -> list[dict[str, Any]]:
+    body = {"flow_runs": {"id": {"any_": ids}}, "limit": 200}
+    rows: list[dict[str, Any]] = arm.bench.prefect.post("/task_runs/filter", body)
+    return rows
 
 
 def _steps(
