@@ -111,6 +111,11 @@ def running(folder: Path, sources: str, **env: str) -> Iterator[tuple[Gateway, P
         asyncio.run(_keep_triggers(gateway))
         gateway.start()
         yield gateway, prefect
+        if gateway.process is not None and gateway.process.poll() is not None:
+            sys.exit(f"the gateway ended: {(folder / 'gateway.log').read_text()[-2000:]}")
+    except SystemExit:
+        print((folder / "gateway.log").read_text()[-2000:], file=sys.stderr)
+        raise
     finally:
         gateway.stop()
         prefect.stop()
@@ -213,7 +218,10 @@ def drive(url: str, mode: str, folder: Path, *, connections: int, seconds: float
     command += ["--", mode, str(folder), *([KEY] if mode == "events" else [])]
     before, started = cpu_seconds(pid), time.perf_counter()
     before_children = os.times().children_user + os.times().children_system
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"wrk failed: {(done.stdout + done.stderr)[-2000:]}")
+    output = done.stdout
     took = time.perf_counter() - started
     children = os.times().children_user + os.times().children_system - before_children
     server = cpu_seconds(pid) - before
