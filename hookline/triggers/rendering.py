@@ -88,6 +88,9 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
         return hydrate(parameters, context)
     except HydrationError as wrong:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
+    except TypeError as wrong:
+        # Prefect's handlers trust the form they are given, such as a template that is itself rendered to a number.
+        raise RenderError(f"parameters of {trigger.id}: not a form that Prefect can fill in: {wrong}") from None
 
 
 def template_names(parameters: dict[str, Any]) -> set[str]:
@@ -142,7 +145,9 @@ def _upgrade_templates(parameters: dict[str, Any]) -> None:
             case list():
                 for index, item in enumerate(value):
                     if isinstance(item, dict):
-                        _upgrade_templates(item)
+                        # Prefect misses this in a list, and would take what the sender wrote for a template.
+                        if "__prefect_kind" not in item:
+                            _upgrade_templates(item)
                     elif isinstance(item, str) and maybe_template(item):
                         value[index] = _explicit(item)
             case str() if maybe_template(value):

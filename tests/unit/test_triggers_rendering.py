@@ -189,6 +189,10 @@ async def check_parity(parameters: dict[str, Any]) -> None:
     try:
         # Prefect's hydration writes into the tree it is given, and examples share their templates.
         expected = await stock_render(deepcopy(parameters))
+    except TypeError:
+        # Prefect renders an explicit template that stands in a list twice, and trips over a result that is no
+        # text; here it is rendered once (see below).
+        deploy_and_render(parameters)
     except (ActionFailed, HydrationError, ValueError):
         with pytest.raises(RenderError):
             deploy_and_render(parameters)
@@ -221,6 +225,19 @@ def test_rendering_leaves_the_trigger_as_it_was() -> None:
     before = trigger.to_dict()
     render_parameters(trigger, EVENT)
     assert trigger.to_dict() == before
+
+
+def test_an_explicit_template_in_a_list_is_rendered_once() -> None:
+    """Prefect renders its result again, as a template that the sender wrote."""
+    rendered = render_parameters(a_trigger({"p": [jinja("{{ event.payload.quote }}")]}), EVENT)
+    assert rendered == {"p": [EVENT.data["quote"]]}
+
+
+def test_a_form_that_prefects_hydration_trips_over_is_a_dead_letter() -> None:
+    """A template that is itself rendered to a number: an error of rendering, not of the dispatcher."""
+    template = {"__prefect_kind": "jinja", "template": {"__prefect_kind": "json", "value": "5"}}
+    with pytest.raises(RenderError, match="not a form"):
+        render_parameters(a_trigger({"p": template}), EVENT)
 
 
 def test_a_sender_cannot_put_templates_into_its_data() -> None:
