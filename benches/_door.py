@@ -103,7 +103,7 @@ def running(folder: Path, sources: str, **env: str) -> Iterator[tuple[Gateway, P
     """Give a gateway with its dispatcher, beside a stock Prefect server that has the triggers' deployment."""
     folder.mkdir(parents=True)
     (folder / "sources.yaml").write_text(sources)
-    prefect = PrefectServer(folder / "prefect")
+    prefect = PrefectServer(folder / "prefect", stock=True)
     gateway = Gateway(folder, prefect, env)
     try:
         prefect.start()

@@ -110,7 +110,7 @@ def hookline_burst(folder: Path, events: int, patience: float) -> Burst:
 
 def stock_burst(folder: Path, events: int, patience: float) -> Burst:
     """Send a burst to a stock server whose trigger's deployment is served by `flow.serve()`."""
-    with running_prefect(folder) as prefect:
+    with running_prefect(folder, stock=True) as prefect:
         log = (folder / "serve.log").open("ab")
         serving = subprocess.Popen(
             [sys.executable, str(PROJECT / "stock.py")],

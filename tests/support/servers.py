@@ -44,12 +44,14 @@ def wait_for_http(url: str, process: subprocess.Popen[bytes], log: Path, timeout
 class PrefectServer:
     """A real Prefect server in a process of its own, with its own folder and port.
 
-    `stop()`, `kill()` (SIGKILL) and `start()` again keep the same port and database.
+    `stop()`, `kill()` (SIGKILL) and `start()` again keep the same port and database. Started as `up` starts it;
+    `stock` for how Prefect starts it, which on SQLite stands still for a minute now and then (decision 0004).
     """
 
     home: Path
     port: int = field(default_factory=free_port)
     extra_env: Mapping[str, str] = field(default_factory=dict)
+    stock: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,8 +79,8 @@ class PrefectServer:
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
-                 "--port", str(self.port), "--no-ui"],
+                [sys.executable, "-m", "prefect" if self.stock else "hookline.prefect_server",
+                 "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"],
                 env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         wait_for_http(f"{self.api_url}/health", self.process, self.log)
@@ -99,9 +101,9 @@ class PrefectServer:
 
 
 @contextlib.contextmanager
-def running_prefect(home: Path, **extra_env: str) -> Iterator[PrefectServer]:
+def running_prefect(home: Path, *, stock: bool = False, **extra_env: str) -> Iterator[PrefectServer]:
     """Start a Prefect server and stop it at the end, whatever happened."""
-    server = PrefectServer(home, extra_env=extra_env)
+    server = PrefectServer(home, extra_env=extra_env, stock=stock)
     try:
         yield server.start()
     finally:
