@@ -20,8 +20,11 @@ log = logging.getLogger(__name__)
 
 #: With room left, what Prefect said is believed for so long, and asked again beside the work.
 ROOM_BELIEVED = timedelta(seconds=5)
-#: Without, it is asked again before anything is created, and not more often than this.
-FULL_BELIEVED = timedelta(milliseconds=250)
+#: Without, it is asked again before anything is created, and not more often than this: that one of our own
+#: runs has finished is heard anyway, and while a burst is worked off each question costs a run its time.
+FULL_BELIEVED = timedelta(seconds=1)
+#: Which pool a deployment has and that pool's limit are believed for so long.
+LIMIT_BELIEVED = timedelta(seconds=5)
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class _Room:
     limit: how many there are.
     others: how many were taken by runs that are not in `ours`, when Prefect was asked.
     ours: ids of our dispatches whose runs take one.
+    asked_at: when that was, by the loop's clock.
     """
 
     limit: int
@@ -69,6 +73,8 @@ class Rooms:
         self._rooms: dict[str, _Room] = {}
         self._of_lane: dict[str, _Room] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        # A lane -> its deployment, its pool's limit, and when they were asked for, by the loop's clock.
+        self._limits: dict[str, tuple[DeploymentInfo, int | None, float]] = {}
 
     async def deployment(self, lane: str) -> DeploymentInfo:
         """Return a lane's deployment.
@@ -86,6 +92,7 @@ class Rooms:
     def forget_deployment(self, lane: str) -> None:
         """Look a deployment up again: it may have been deleted and made anew."""
         self._deployments.pop(lane, None)
+        self._limits.pop(lane, None)
 
     async def left(self, lane: str) -> int:
         """Return how many runs may be created in a lane now.
@@ -133,9 +140,8 @@ class Rooms:
             log.debug("room of %s: %s", lane, failed)
 
     async def _ask(self, lane: str) -> _Room:
-        deployment = await self._prefect.deployment(lane)
+        deployment, limit = await self._limit(lane)
         pool = deployment.work_pool
-        limit = None if pool is None else await self._prefect.pool_limit(pool)
         key = f"pool {pool}" if limit is not None else f"deployment {deployment.id}"
         room = self._rooms.setdefault(key, _Room(self._default_limit))
         ours = set(room.ours)
@@ -151,3 +157,15 @@ class Rooms:
         self._deployments[lane] = deployment
         self._of_lane[lane] = room
         return room
+
+    async def _limit(self, lane: str) -> tuple[DeploymentInfo, int | None]:
+        """Return a lane's deployment and the limit of its pool, None where that has none."""
+        now = asyncio.get_running_loop().time()
+        known = self._limits.get(lane)
+        if known is not None and now - known[2] < LIMIT_BELIEVED.total_seconds():
+            return known[:2]
+        deployment = await self._prefect.deployment(lane)
+        pool = deployment.work_pool
+        limit = None if pool is None else await self._prefect.pool_limit(pool)
+        self._limits[lane] = (deployment, limit, now)
+        return deployment, limit

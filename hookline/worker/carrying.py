@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NOT_SUBMITTED = "Failed to submit flow run to infrastructure"
 #: In less time than this no other worker can have claimed, run and completed a flow run.
-_TRUSTED_SECONDS = 0.05
+_TRUSTED_SECONDS = 0.1
 #: How long a process that has left may keep the worker waiting for what it said before.
 _LAST_WORDS_SECONDS = 2.0
 
