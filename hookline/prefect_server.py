@@ -17,6 +17,7 @@ import threading
 from typing import NoReturn
 
 from hookline.prefect_schemas import remember_checked_schemas
+from hookline.prefect_statements import visit_once
 from hookline.prefect_transactions import take_turns
 
 #: How often young garbage is collected, and how many times before all of it is.
@@ -48,6 +49,7 @@ def _collect_for_ever() -> NoReturn:
 
 if __name__ == "__main__":
     take_turns()
+    visit_once()
     remember_checked_schemas()
     collect_beside()
     # What stands behind this module's name on the command line is Prefect's own.
