@@ -1,8 +1,8 @@
-"""Statements of Prefect's server on SQLite under `up`: each goes to its connection's thread once, not four times.
+"""Statements of Prefect's server on SQLite under `up`: each goes to its connection's thread once.
 
-SQLAlchemy's adapter asks the thread for a cursor, for the execution, for the rows and for the cursor's end one
-after the other; a flow run takes hundreds of statements. The thread does the same in one visit here. A
-statement that fails also leaves no cursor behind (docs/decisions/0004-prefect-server-garbage.md).
+SQLAlchemy's adapter asks the thread for a cursor, for the execution, for the rows and for the cursor's end
+one after the other; a flow run takes hundreds of statements. The thread does the same in one visit here.
+A statement that fails also leaves no cursor behind (docs/decisions/0004-prefect-server-garbage.md).
 """
 
 from __future__ import annotations

@@ -89,10 +89,9 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
     except HydrationError as wrong:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
     except TypeError as wrong:
-        # Prefect's handlers trust the form they are given, such as a template that is itself rendered to a number.
-        raise RenderError(
-            f"parameters of {trigger.id}: not a form that Prefect can fill in: {wrong}"
-        ) from None
+        # Prefect's handlers trust the form they are given: a template may itself be rendered to a number.
+        reason = f"parameters of {trigger.id}: not a form that Prefect can fill in: {wrong}"
+        raise RenderError(reason) from None
 
 
 def template_names(parameters: dict[str, Any]) -> set[str]:

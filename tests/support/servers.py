@@ -44,8 +44,9 @@ def wait_for_http(url: str, process: subprocess.Popen[bytes], log: Path, timeout
 class PrefectServer:
     """A real Prefect server in a process of its own, with its own folder and port.
 
-    `stop()`, `kill()` (SIGKILL) and `start()` again keep the same port and database. Started as `up` starts it;
-    `stock` for how Prefect starts it, which on SQLite stands still for a minute now and then (decision 0004).
+    `stop()`, `kill()` (SIGKILL) and `start()` again keep the same port and database. It is started as
+    `up` starts it; `stock` is how Prefect does, which on SQLite stands still for a minute now and then
+    (decision 0004).
     """
 
     home: Path

@@ -1,4 +1,4 @@
-"""A statement of Prefect's server on SQLite gives what the adapter's own gives, in one visit to its thread."""
+"""A statement of Prefect's server on SQLite gives what the adapter gives, in one visit to its thread."""
 
 from __future__ import annotations
 
