@@ -40,7 +40,7 @@ except ImportError:  # not made for every system
 log = logging.getLogger(__name__)
 
 #: For how long the event loop may keep the interpreter when the writer's thread wants it.
-SWITCH_SECONDS = 0.0002
+SWITCH_SECONDS = 0.0005
 
 
 def run(settings: Settings) -> None:

@@ -191,15 +191,18 @@ class DigestVerifier(_Signed):
     def __init__(self, scheme: Scheme, secrets: Sequence[Secret]) -> None:
         super().__init__(scheme)
         self._keys = [make_key(secret, scheme.key) for secret in secrets]
-        self._hash = _HASHES.get(scheme.algorithm)
+        hash_name = _HASHES.get(scheme.algorithm)
+        # `hmac.digest` gives up the interpreter for each message, and gets it back only when the inbox's writer
+        # lets go of it; a keyed hash that is copied does that for large messages alone.
+        self._keyed = [hmac.new(key, digestmod=hash_name) for key in self._keys] if hash_name else None
         self._encode = _ENCODERS[self._encoding]
         self._verdicts = verdicts(scheme.algorithm, len(secrets))
 
     def verify(self, visit: Visit) -> str | None:
         """As in `Verifier`."""
         found, message = self.signatures_and_message(visit)
-        for number, key in enumerate(self._keys):
-            expected = self._digest(key, message)
+        for number in range(len(self._keys)):
+            expected = self._digest(number, message)
             for given in found:
                 if hmac.compare_digest(expected, given):
                     return self._verdicts[number]
@@ -207,12 +210,14 @@ class DigestVerifier(_Signed):
 
     def prove(self, text: str) -> str | None:
         """As in `Verifier`."""
-        return self._digest(self._keys[0], text.encode("utf-8", "replace")).decode()
+        return self._digest(0, text.encode("utf-8", "replace")).decode()
 
-    def _digest(self, key: bytes, message: bytes) -> bytes:
-        if self._hash is not None:
-            return self._encode(hmac.digest(key, message, self._hash))
-        return self._encode(hashlib.sha256(key + message).digest())
+    def _digest(self, number: int, message: bytes) -> bytes:
+        if self._keyed is None:
+            return self._encode(hashlib.sha256(self._keys[number] + message).digest())
+        keyed = self._keyed[number].copy()
+        keyed.update(message)
+        return self._encode(keyed.digest())
 
 
 class PublicKeyVerifier(_Signed):
