@@ -127,9 +127,10 @@ def _make_deployment(prefect: PrefectServer) -> None:
         flow = client.post("/flows/", json={"name": "bench"})
         deployment = {"name": "matched", "flow_id": flow.json()["id"], "work_pool_name": "bench"}
         # A stock server on SQLite answers 503 where two of its transactions met.
-        while (
-            answer := client.post("/deployments/", json=deployment)
-        ).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        for _ in range(20):
+            answer = client.post("/deployments/", json=deployment)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
             time.sleep(0.2)
         answer.raise_for_status()
 

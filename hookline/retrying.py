@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from hookline.backoff import Backoff
 
 if TYPE_CHECKING:
     import httpx
@@ -50,7 +51,7 @@ async def request(
 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + give_up_after.total_seconds()
-    attempt = 0
+    attempt, backoff = 0, Backoff()
     async with httpx.AsyncClient(verify=_trust(url)) as client:
         while True:
             attempt += 1
@@ -71,7 +72,7 @@ async def request(
                     return answer
                 asked = retry_after_seconds(answer.headers.get("Retry-After"))
                 met = f"HTTP {answer.status_code}"
-            wait = max(asked or 0.0, full_jitter_seconds(attempt))
+            wait = backoff.delay(attempt, at_least=asked).total_seconds()
             if loop.time() + wait >= deadline:
                 raise Undelivered(
                     f"{met}, after {attempt} attempts within {give_up_after.total_seconds():g} s"
@@ -82,19 +83,6 @@ async def request(
 def is_transient(status: int) -> bool:
     """Return whether an HTTP status says that the same request may succeed later."""
     return status in (408, 429) or status >= 500
-
-
-def full_jitter_seconds(attempt: int, *, base: float = 0.2, most: float = 5.0) -> float:
-    """Return how long to wait before the next attempt: anything up to a bound that doubles.
-
-    Parameters
-    ----------
-    attempt: number of attempts made so far, from 1.
-    base: the bound after the first attempt, in seconds.
-    most: the largest bound, in seconds.
-    """
-    # Doubling stops to matter long before 2**32, and a float would overflow at 2**1024.
-    return random.uniform(0, min(most, base * 2 ** min(attempt - 1, 32)))  # noqa: S311 (spreads load; no secret)
 
 
 def retry_after_seconds(header: str | None) -> float | None:

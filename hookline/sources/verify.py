@@ -192,8 +192,8 @@ class DigestVerifier(_Signed):
         super().__init__(scheme)
         self._keys = [make_key(secret, scheme.key) for secret in secrets]
         hash_name = _HASHES.get(scheme.algorithm)
-        # `hmac.digest` gives up the interpreter for each message, and gets it back only when the inbox's writer
-        # lets go of it; a keyed hash that is copied does that for large messages alone.
+        # `hmac.digest` gives up the interpreter for each message, and gets it back only when the inbox's
+        # writer lets go of it; a keyed hash that is copied does that for large messages alone.
         self._keyed = [hmac.new(key, digestmod=hash_name) for key in self._keys] if hash_name else None
         self._encode = _ENCODERS[self._encoding]
         self._verdicts = verdicts(scheme.algorithm, len(secrets))

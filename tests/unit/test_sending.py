@@ -19,7 +19,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from hookline import SendError, SendRefused, asend, send, sending
-from hookline.retrying import full_jitter_seconds, retry_after_seconds
+from hookline.backoff import Backoff
+from hookline.retrying import retry_after_seconds
 
 ACCEPTED = {"id": "0197f3a2-0000-7000-8000-000000000001", "status": "accepted"}
 BRIEFLY = timedelta(seconds=0.3)
@@ -186,7 +187,8 @@ def test_an_address_that_is_none_is_not_tried_again(url: str) -> None:
 
 @given(st.integers(1, 10_000))
 def test_waits_are_spread_below_a_bound_that_doubles_and_ends(attempt: int) -> None:
-    assert 0 <= full_jitter_seconds(attempt, base=0.2, most=5) <= min(5, 0.2 * 2 ** min(attempt - 1, 32))
+    waited = Backoff().delay(attempt).total_seconds()
+    assert 0 <= waited <= min(5, 0.2 * 2 ** min(attempt - 1, 32))
 
 
 @pytest.mark.parametrize(
