@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import NoReturn
 
+from hookline.prefect_messages import read_once
 from hookline.prefect_schemas import remember_checked_schemas
 from hookline.prefect_statements import visit_once
 from hookline.prefect_transactions import take_turns
@@ -50,6 +51,7 @@ def _collect_for_ever() -> NoReturn:
 if __name__ == "__main__":
     take_turns()
     visit_once()
+    read_once()
     remember_checked_schemas()
     collect_beside()
     # What stands behind this module's name on the command line is Prefect's own.
