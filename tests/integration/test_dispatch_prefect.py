@@ -123,6 +123,7 @@ async def test_a_burst_waits_in_the_inbox_and_not_in_prefect(chain: Chain) -> No
         sent = [await chain.send(number) for number in range(100)]
         await chain.until(lambda: chain.settled(sent[:10], EventStatus.DISPATCHED), "ten runs")
         assert len(chain.runs()) == 10
+        await chain.until(lambda: chain.settled(sent[10:], EventStatus.PENDING), "the rest is routed")
         assert (await chain.inbox.read(gauges)).pending == 90
         for run in chain.runs()[:3]:
             chain.oracle.set_state(run["id"], "CANCELLED")
@@ -141,6 +142,7 @@ async def test_a_pools_limit_counts_other_peoples_runs(chain: Chain) -> None:
         sent = [await chain.send() for _ in range(20)]
         await chain.until(lambda: chain.settled(sent[:3], EventStatus.DISPATCHED), "three runs")
         await chain.until(lambda: len(chain.runs()) == 3, "no more")
+        await chain.until(lambda: chain.settled(sent[3:], EventStatus.PENDING), "the rest is routed")
     assert (await chain.inbox.read(gauges)).pending == 17
 
 
