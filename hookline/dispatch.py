@@ -235,17 +235,18 @@ class Dispatcher:
             triggers = await self.trigger_sets.in_force()
             routings = [plan(event, triggers, replay=replay, only=only) for event in events]
             at = self._clock()
-            ready = await self._inbox.route(routings, at=at, lease=LEASE)
-            if ready is not None:
+            routed = await self._inbox.route(routings, at=at, lease=LEASE)
+            if routed is not None:
                 break
             self.trigger_sets.forget()  # a newer set came into force: match again
         for event, routing in zip(events, routings, strict=True):
             if routing.dispatches:
                 self._starter.keep(event, data_bytes(event))
                 self._held_changed.set()
-        await self.pass_on(ready)
+        await self.pass_on(routed.ready)
         if not replay:
-            self.metrics.routed(events, at)
+            # An event that recovery found may have been offered too.
+            self.metrics.routed((event for event in events if event.id in routed.events), at)
         self._changes.announce(event.id for event in events)
 
     async def _bury_unroutable(self, event_id: str, why: str) -> None:

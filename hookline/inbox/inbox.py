@@ -21,10 +21,10 @@ from hookline.inbox.engine import READERS, inbox_url, is_in_memory, migrate, ope
 from hookline.inbox.records import (
     Arrival,
     Dispatch,
-    DispatchStatus,
     News,
     Recorded,
     Rejection,
+    Routed,
     Routing,
     RunSeen,
     Search,
@@ -225,15 +225,12 @@ class Inbox:
 
     # Dispatches -----------------------------------------------------------------------------------
 
-    async def route(
-        self, routings: Sequence[Routing], *, at: datetime, lease: timedelta
-    ) -> list[Dispatch] | None:
-        """Write what matching decided; return the dispatches that may start now, leased to this process.
+    async def route(self, routings: Sequence[Routing], *, at: datetime, lease: timedelta) -> Routed | None:
+        """Write what matching decided; return what was made, ready dispatches leased to this process.
 
         None, and nothing is written, where a newer trigger set is in force than the one matched against.
         """
-        made = await self.write(lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease))
-        return None if made is None else [each for each in made if each.status is DispatchStatus.PENDING]
+        return await self.write(lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease))
 
     async def replay(
         self, routing_of_replay: Routing, *, at: datetime, lease: timedelta
@@ -242,9 +239,8 @@ class Inbox:
 
         None, and nothing is written, where a newer trigger set is in force than the one matched against.
         """
-        return await self.write(
-            lambda c: routing.route(c, [routing_of_replay], at=at, owner=self.owner, lease=lease)
-        )
+        routed = await self.route([routing_of_replay], at=at, lease=lease)
+        return None if routed is None else routed.dispatches
 
     async def promote_due(self, *, at: datetime) -> tuple[set[str], bool]:
         """Let held dispatches whose time has come go on; return their lanes, and if there may be more."""

@@ -259,6 +259,24 @@ class Routing:
     replay: bool = False
 
 
+class Routed(NamedTuple):
+    """What routing did.
+
+    Parameters
+    ----------
+    events: ids of those that it routed or replayed; the others of its batch had been routed meanwhile.
+    dispatches: all that were made.
+    """
+
+    events: set[str]
+    dispatches: list[Dispatch]
+
+    @property
+    def ready(self) -> list[Dispatch]:
+        """Those that may start now, leased to this process."""
+        return [each for each in self.dispatches if each.status is DispatchStatus.PENDING]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
     """A request that was turned away."""

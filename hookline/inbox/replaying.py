@@ -199,9 +199,10 @@ def step(
     present = replay(connection, current.id)
     if present is None or present.status is not ReplayStatus.RUNNING or present.cursor != current.cursor:
         return []
-    made = routing.route(connection, done.routings, at=at, owner=owner, lease=lease)
-    if made is None:
+    routed = routing.route(connection, done.routings, at=at, owner=owner, lease=lease)
+    if routed is None:
         return None
+    made = routed.dispatches
     connection.execute(
         update(replays)
         .where(replays.c.id == current.id)

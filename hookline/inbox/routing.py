@@ -15,6 +15,7 @@ from hookline.inbox.records import (
     DispatchStatus,
     EventStatus,
     NewDispatch,
+    Routed,
     Routing,
     id_at,
     storable,
@@ -29,8 +30,8 @@ NEVER_RUNS = (DispatchStatus.FILTERED.value, DispatchStatus.DEAD.value)
 
 def route(
     connection: Connection, routings: Sequence[Routing], *, at: datetime, owner: str, lease: timedelta
-) -> list[Dispatch] | None:
-    """Write what routing decided; return all dispatches that were made, the pending ones leased to `owner`.
+) -> Routed | None:
+    """Write what routing decided; return what was made of it, the pending dispatches leased to `owner`.
 
     None, and nothing is written, where a newer trigger set is in force than the one matched against.
 
@@ -49,7 +50,7 @@ def route(
     if any(_is_controlled(new) for routing in routings for new in routing.dispatches):
         holding.lock(connection)
     now_us = to_micros(at)
-    _ignore(connection, [r for r in routings if not r.dispatches and not r.replay], now_us)
+    routed = _ignore(connection, [r for r in routings if not r.dispatches and not r.replay], now_us)
     made: list[str] = []
     for index, routing in enumerate(routings):
         if not routing.dispatches:
@@ -63,7 +64,8 @@ def route(
             id_us = now_us + index
             made += _make_dispatches(connection, routing, number, id_us, at, owner, lease)
             refresh_status(connection, [routing.event_id])
-    return _read(connection, made)
+            routed.add(routing.event_id)
+    return Routed(routed, _read(connection, made))
 
 
 def trigger_set_in_force(connection: Connection) -> int:
@@ -75,18 +77,20 @@ def _is_controlled(new: NewDispatch) -> bool:
     return new.concurrency_key is not None or new.debounce_key is not None
 
 
-def _ignore(connection: Connection, ignored: Sequence[Routing], now_us: int) -> None:
+def _ignore(connection: Connection, ignored: Sequence[Routing], now_us: int) -> set[str]:
     """Mark events that no trigger expects, all at once: they are nearly all of a busy door's."""
     if not ignored:
-        return
-    connection.execute(
+        return set()
+    marked = connection.scalars(
         update(events)
         .where(
             events.c.id.in_([routing.event_id for routing in ignored]),
             events.c.status == EventStatus.ACCEPTED.value,
         )
         .values(status=EventStatus.IGNORED.value, routed_us=now_us, trigger_set=ignored[0].trigger_set)
+        .returning(events.c.id)
     )
+    return set(marked)
 
 
 def _mark_routed(connection: Connection, routing: Routing, now_us: int) -> int | None:

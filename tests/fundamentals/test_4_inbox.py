@@ -69,11 +69,13 @@ async def test_routing_says_once_and_for_all_what_becomes_of_an_event(inbox: Inb
     recorded, _ = await inbox.record(a_draft())
     routing = Routing(recorded.id, version, (NewDispatch(trigger_id="f/d/t", lane="f/d"),))
 
-    ready = await inbox.route([routing], at=now(), lease=timedelta(seconds=10))
+    first = await inbox.route([routing], at=now(), lease=timedelta(seconds=10))
     again = await inbox.route([routing], at=now(), lease=timedelta(seconds=10))
 
-    assert [dispatch.trigger_id for dispatch in ready or []] == ["f/d/t"]
-    assert again == []
+    assert first is not None
+    assert again is not None
+    assert [dispatch.trigger_id for dispatch in first.ready] == ["f/d/t"]
+    assert (again.events, again.dispatches) == (set(), [])
     event = await inbox.event(recorded.id)
     assert event is not None
     assert event.status is EventStatus.PENDING

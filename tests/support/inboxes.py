@@ -74,9 +74,9 @@ class Desk:
         """Route one event against the trigger set in force."""
         version, _ = await self.inbox.trigger_set()
         routing = Routing(event_id, version, tuple(new), replay)
-        ready = await self.inbox.route([routing], at=self.clock(), lease=LEASE)
-        assert ready is not None
-        return ready
+        routed = await self.inbox.route([routing], at=self.clock(), lease=LEASE)
+        assert routed is not None
+        return routed.ready
 
     async def accept(self, *new: NewDispatch, type: str = "parcel.sent") -> str:
         """Record an event and route it at once; without dispatches it is ignored."""

@@ -64,6 +64,21 @@ async def test_after_a_crash_everything_is_found_in_the_inbox(bench: Bench) -> N
     assert await bench.statuses([unrouted.id, routed]) == ["started", "started"]
 
 
+async def test_an_event_that_is_found_twice_is_counted_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recovery and the door may both hand an event over, expected or not: its receipt has one `routed`."""
+    counted: list[str] = []
+    monkeypatch.setattr(
+        bench.dispatcher.metrics, "routed", lambda events, at: counted.extend(event.id for event in events)
+    )
+    await bench.deploy(deliver())
+    sent = [await bench.send(type) for type in ("sent", "unheard-of")]
+    await bench.work()  # what the inbox holds unrouted, then what the door offered
+
+    assert sorted(counted) == sorted(sent)
+
+
 async def test_a_replacement_of_ids_in_prefect_is_looked_up_once_more(bench: Bench) -> None:
     """The deployment was deleted and deployed again: its name is the same, its id is not."""
     await bench.deploy(deliver())

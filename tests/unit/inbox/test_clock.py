@@ -22,7 +22,9 @@ async def test_a_wait_that_was_set_by_a_clock_ahead_ends_when_a_gateway_starts(k
     async with Inbox.open("sqlite://") as inbox:
         recorded, _ = await inbox.record(draft)
         new = NewDispatch(trigger_id="ship/on-sent/sent", lane="ship/on-sent")
-        [dispatch] = await inbox.route([Routing(recorded.id, 0, (new,))], at=at, lease=LEASE) or []
+        routed = await inbox.route([Routing(recorded.id, 0, (new,))], at=at, lease=LEASE)
+        assert routed is not None
+        [dispatch] = routed.ready
         ahead = at + timedelta(hours=1)
         await inbox.settle_retry(dispatch, reason="Prefect is away", due=ahead, keep_lease=keep_lease)
         assert await inbox.claim("ship/on-sent", limit=1, at=at, lease=LEASE) == []
