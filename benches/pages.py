@@ -195,8 +195,9 @@ async def _write(
 
 async def _dispatch(inbox: Inbox, routings: Sequence[Routing], chance: random.Random) -> list[str]:
     """Route, start every run and let it end; return the runs' ids."""
-    made = await inbox.route(routings, at=now(), lease=LEASE) or []
-    runs = await asyncio.gather(*(_settle(inbox, dispatch, chance) for dispatch in made))
+    routed = await inbox.route(routings, at=now(), lease=LEASE)
+    ready = routed.ready if routed else []
+    runs = await asyncio.gather(*(_settle(inbox, dispatch, chance) for dispatch in ready))
     seen = [run for run in runs if run is not None]
     await inbox.see_runs(seen)
     return [run.flow_run_id for run in seen]

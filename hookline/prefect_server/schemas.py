@@ -10,10 +10,9 @@ from collections import OrderedDict
 from typing import Any
 
 import orjson
-import prefect
 from prefect.utilities.schema_tools import validation
 
-from hookline.prefect_transactions import TESTED_VERSION
+from hookline.prefect_server.tested import is_tested
 
 #: Schemas that are remembered; those used last stay.
 REMEMBERED = 1000
@@ -21,7 +20,7 @@ REMEMBERED = 1000
 
 def remember_checked_schemas() -> bool:
     """Check each schema once; return whether this Prefect is one to do it for."""
-    if prefect.__version__ != TESTED_VERSION:
+    if not is_tested():
         return False
     validator: Any = validation._VALIDATOR
     check = validator.check_schema

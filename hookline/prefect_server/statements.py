@@ -11,14 +11,9 @@ import sqlite3
 from collections import deque
 from typing import Any, NamedTuple
 
-import prefect
-import sqlalchemy
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_cursor
 
-from hookline.prefect_transactions import TESTED_VERSION
-
-#: The adapter's inside is private to it; it has been the same in all of these.
-TESTED_SQLALCHEMY = "2.0."
+from hookline.prefect_server.tested import is_tested
 
 _stock_execute = AsyncAdapt_aiosqlite_cursor.execute
 
@@ -32,9 +27,10 @@ class _Result(NamedTuple):
 
 def visit_once() -> bool:
     """Run each statement in one visit; return whether these versions are ones to do it for."""
-    if prefect.__version__ != TESTED_VERSION or not sqlalchemy.__version__.startswith(TESTED_SQLALCHEMY):
+    if not is_tested():
         return False
-    setattr(AsyncAdapt_aiosqlite_cursor, "execute", _execute)  # noqa: B010 (mypy: a method)
+    cursor: Any = AsyncAdapt_aiosqlite_cursor
+    cursor.execute, cursor.executemany = _execute, _execute_many
     return True
 
 
@@ -57,6 +53,18 @@ def _execute(self: Any, operation: Any, parameters: Any = None) -> None:
         self.lastrowid, self.rowcount = result.last_row_id, result.row_count
 
 
+def _execute_many(self: Any, operation: Any, rows: Any) -> None:
+    """Run a statement once for each of some rows, as the adapter's own `executemany` does."""
+    connection = self._connection
+    try:
+        result = self.await_(connection._execute(_many_in_thread, connection._conn, operation, rows))
+    except Exception as error:
+        self._adapt_connection._handle_exception(error)
+        raise  # never reached: the line above raises
+    self.description = None
+    self.lastrowid, self.rowcount = result
+
+
 def _in_thread(connection: sqlite3.Connection, operation: str, parameters: Any) -> _Result:
     cursor = connection.cursor()
     try:
@@ -66,5 +74,14 @@ def _in_thread(connection: sqlite3.Connection, operation: str, parameters: Any) 
             cursor.execute(operation, parameters)
         rows = cursor.fetchall() if cursor.description else []
         return _Result(cursor.description, rows, cursor.lastrowid, cursor.rowcount)
+    finally:
+        cursor.close()
+
+
+def _many_in_thread(connection: sqlite3.Connection, operation: str, rows: Any) -> tuple[int | None, int]:
+    cursor = connection.cursor()
+    try:
+        cursor.executemany(operation, rows)
+        return cursor.lastrowid, cursor.rowcount
     finally:
         cursor.close()

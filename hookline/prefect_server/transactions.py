@@ -14,10 +14,9 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import prefect
 from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
 
-TESTED_VERSION = "3.8.8"
+from hookline.prefect_server.tested import is_tested
 
 #: Whether this task, or one that waits for it, has the turn.
 _has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
@@ -26,7 +25,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 def take_turns() -> bool:
     """Let transactions that may write take turns; return whether this Prefect is one to do it for."""
-    if prefect.__version__ != TESTED_VERSION:
+    if not is_tested():
         return False
     setattr(AioSqliteConfiguration, "begin_transaction", _begin_transaction)  # noqa: B010 (mypy: a method)
     return True

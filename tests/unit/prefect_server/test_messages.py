@@ -9,7 +9,7 @@ import sys
 _PROGRAM = """
 import json, uuid
 from prefect.server.events.schemas.events import ReceivedEvent
-from hookline import prefect_messages
+from hookline.prefect_server import messages
 parsed = 0
 stock = ReceivedEvent.model_validate_json
 def counted(data, **options):
@@ -17,7 +17,7 @@ def counted(data, **options):
     parsed += 1
     return stock(data, **options)
 ReceivedEvent.model_validate_json = counted
-reads = prefect_messages.read_once()
+reads = messages.read_once()
 def message(name):
     return json.dumps({"id": str(uuid.uuid4()), "event": name,
                        "occurred": "2026-11-24T03:00:00Z", "received": "2026-11-24T03:00:01Z",
@@ -34,10 +34,10 @@ for _ in range(2):
     except ValueError:
         refused += 1
 before = parsed
-for number in range(prefect_messages.REMEMBERED + 1):
+for number in range(messages.REMEMBERED + 1):
     ReceivedEvent.model_validate_json(message(str(number)))
 ReceivedEvent.model_validate_json(first)
-print(json.dumps([reads, before, parsed - before - prefect_messages.REMEMBERED, same, apart, refused]))
+print(json.dumps([reads, before, parsed - before - messages.REMEMBERED, same, apart, refused]))
 """
 
 

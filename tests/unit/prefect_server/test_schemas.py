@@ -9,7 +9,7 @@ import sys
 _PROGRAM = """
 import json
 from prefect.utilities.schema_tools import validation
-from hookline.prefect_schemas import remember_checked_schemas
+from hookline.prefect_server.schemas import remember_checked_schemas
 checks = []
 check = validation._VALIDATOR.check_schema
 def counted(schema, **options):

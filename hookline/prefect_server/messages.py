@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-import prefect
 from prefect.server.events.schemas.events import ReceivedEvent
 
-from hookline.prefect_transactions import TESTED_VERSION
+from hookline.prefect_server.tested import is_tested
 
 #: Events that are remembered; a service that is further behind parses for itself.
 REMEMBERED = 256
@@ -21,7 +20,7 @@ REMEMBERED = 256
 
 def read_once() -> bool:
     """Parse each event's message once; return whether this Prefect is one to do it for."""
-    if prefect.__version__ != TESTED_VERSION:
+    if not is_tested():
         return False
     stock: Any = ReceivedEvent.model_validate_json
     known: OrderedDict[bytes | str, ReceivedEvent] = OrderedDict()

@@ -8,8 +8,8 @@ import sys
 
 _PROGRAM = """
 import gc, json, threading
-from hookline import prefect_server
-prefect_server.COLLECT_SECONDS, prefect_server.YOUNG_ROUNDS = 0.001, 2
+from hookline.prefect_server import garbage
+garbage.COLLECT_SECONDS, garbage.YOUNG_ROUNDS = 0.001, 2
 where = {}
 done = threading.Event()
 def told(phase, info):
@@ -17,7 +17,7 @@ def told(phase, info):
     if len(where) == 2:
         done.set()
 gc.callbacks.append(told)
-prefect_server.collect_beside()
+garbage.collect_beside()
 garbage = [[] for _ in range(100_000)]
 for each in garbage:
     each.append(each)

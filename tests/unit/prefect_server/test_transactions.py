@@ -13,7 +13,7 @@ from prefect.server.database.configurations import AioSqliteConfiguration
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookline import prefect_transactions
+from hookline.prefect_server import transactions
 
 STOCK = AioSqliteConfiguration.begin_transaction
 PATIENCE_SECONDS = 20
@@ -62,7 +62,7 @@ async def counter(tmp_path: Path) -> AsyncIterator[Counter]:
 def turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transactions take turns for one test."""
     monkeypatch.setattr(AioSqliteConfiguration, "begin_transaction", STOCK)
-    assert prefect_transactions.take_turns()
+    assert transactions.take_turns()
 
 
 async def test_stock_refuses_who_has_read_before_another_wrote(counter: Counter) -> None:

@@ -1,4 +1,4 @@
-"""Prefect's server as `up` starts it: its garbage is collected beside its event loop, not inside it.
+"""Garbage in Prefect's server under `up`: it is collected beside its event loop, not inside it.
 
 On SQLite the server's event loop can otherwise stand still for a minute, and with it all requests. A cursor
 that became garbage with an error is finalized by the collector, which runs wherever memory is asked for,
@@ -11,15 +11,8 @@ See docs/decisions/0004-prefect-server-garbage.md.
 from __future__ import annotations
 
 import gc
-import runpy
-import sys
 import threading
 from typing import NoReturn
-
-from hookline.prefect_messages import read_once
-from hookline.prefect_schemas import remember_checked_schemas
-from hookline.prefect_statements import visit_once
-from hookline.prefect_transactions import take_turns
 
 #: How often young garbage is collected, and how many times before all of it is.
 COLLECT_SECONDS = 1.0
@@ -46,14 +39,3 @@ def _collect_for_ever() -> NoReturn:
             # What is there by now is here to stay; to go through it takes the interpreter 160 ms and more.
             gc.freeze()
             settled = True
-
-
-if __name__ == "__main__":
-    take_turns()
-    visit_once()
-    read_once()
-    remember_checked_schemas()
-    collect_beside()
-    # What stands behind this module's name on the command line is Prefect's own.
-    sys.argv[0] = "prefect"
-    runpy.run_module("prefect", run_name="__main__", alter_sys=True)

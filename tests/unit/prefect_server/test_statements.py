@@ -11,14 +11,23 @@ from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_cursor
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from hookline import prefect_statements
+from hookline.prefect_server import statements, tested
 
-WAYS = {"stock": AsyncAdapt_aiosqlite_cursor.execute, "once": prefect_statements._execute}
+_Cursor = AsyncAdapt_aiosqlite_cursor
+WAYS = {
+    "stock": (_Cursor.execute, _Cursor.executemany),
+    "once": (statements._execute, statements._execute_many),
+}
+
+
+def go(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, method in zip(("execute", "executemany"), WAYS[way], strict=True):
+        monkeypatch.setattr(_Cursor, name, method)
 
 
 async def what_happens(folder: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], int]:
     """Return what statements of all kinds gave, and how often the connection's thread was visited."""
-    monkeypatch.setattr(AsyncAdapt_aiosqlite_cursor, "execute", WAYS[way])
+    go(way, monkeypatch)
     engine = create_async_engine(f"sqlite+aiosqlite:///{folder / way}.db")
     seen: list[Any] = []
     async with engine.connect() as connection:
@@ -27,6 +36,12 @@ async def what_happens(folder: Path, way: str, monkeypatch: pytest.MonkeyPatch) 
         for name in ("a", "b"):
             made = await connection.execute(text("INSERT INTO kept (name) VALUES (:name)"), {"name": name})
             seen += [made.rowcount, made.lastrowid]
+        many = text("INSERT INTO kept (name) VALUES (:name)")
+        made = await connection.execute(many, [{"name": name} for name in "cde"])
+        seen.append(made.rowcount)
+        with pytest.raises(IntegrityError) as twice:
+            await connection.execute(many, [{"name": name} for name in "fc"])
+        seen.append(str(twice.value.orig))
         found = await connection.execute(text("SELECT id, name FROM kept ORDER BY id"))
         seen += [tuple(found.keys()), [tuple(row) for row in found]]
         seen.append((await connection.execute(text("UPDATE kept SET name = name || '!'"))).rowcount)
@@ -68,7 +83,7 @@ async def test_results_and_errors_are_those_of_the_adapter(
 
 
 async def test_it_is_done_for_the_tested_versions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AsyncAdapt_aiosqlite_cursor, "execute", WAYS["stock"])
-    monkeypatch.setattr(prefect_statements, "TESTED_VERSION", "0.0.0")
-    assert not prefect_statements.visit_once()
-    assert AsyncAdapt_aiosqlite_cursor.execute is WAYS["stock"]
+    go("stock", monkeypatch)
+    monkeypatch.setattr(tested, "PREFECT", "0.0.0")
+    assert not statements.visit_once()
+    assert (_Cursor.execute, _Cursor.executemany) == WAYS["stock"]

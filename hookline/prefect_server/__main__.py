@@ -1,0 +1,28 @@
+"""Starts Prefect's server: `python -m hookline.prefect_server server start` is `prefect server start`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from hookline.prefect_server.garbage import collect_beside
+from hookline.prefect_server.inserts import compile_once
+from hookline.prefect_server.joins import join_what_belongs
+from hookline.prefect_server.messages import read_once
+from hookline.prefect_server.requests import pass_by
+from hookline.prefect_server.schemas import remember_checked_schemas
+from hookline.prefect_server.statements import visit_once
+from hookline.prefect_server.transactions import take_turns
+
+if __name__ == "__main__":
+    take_turns()
+    visit_once()
+    compile_once()
+    join_what_belongs()
+    read_once()
+    pass_by()
+    remember_checked_schemas()
+    collect_beside()
+    # What stands behind this module's name on the command line is Prefect's own.
+    sys.argv[0] = "prefect"
+    runpy.run_module("prefect", run_name="__main__", alter_sys=True)
