@@ -12,6 +12,7 @@ from hookline.prefect_server.messages import read_once
 from hookline.prefect_server.requests import pass_by
 from hookline.prefect_server.schemas import remember_checked_schemas
 from hookline.prefect_server.statements import visit_once
+from hookline.prefect_server.streams import send_as_it_is
 from hookline.prefect_server.transactions import take_turns
 
 if __name__ == "__main__":
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     join_what_belongs()
     read_once()
     pass_by()
+    send_as_it_is()
     remember_checked_schemas()
     collect_beside()
     # What stands behind this module's name on the command line is Prefect's own.

@@ -25,6 +25,20 @@ class Insert(sqlite.Insert):
 
     inherit_cache = True
 
+    def on_conflict_do_update(
+        self, index_elements: Any = None, index_where: Any = None, set_: Any = None, where: Any = None
+    ) -> Any:
+        """Add an upsert; its values are parameters, and no part of what is compiled."""
+        columns: Any = self.table.c
+        if isinstance(set_, dict) and all(_name(column) in columns for column in set_):
+            set_ = {
+                column: BindParameter(None, value, type_=columns[_name(column)].type, unique=True)
+                if not isinstance(value, ClauseElement) and not hasattr(value, "__clause_element__")
+                else value
+                for column, value in set_.items()
+            }
+        return super().on_conflict_do_update(index_elements, index_where, set_, where)
+
 
 def compile_once() -> bool:
     """Compile each insert once; return whether these versions are ones to do it for."""
@@ -60,11 +74,11 @@ def _rows_of(statement: Insert) -> list[dict[str, Any]] | None:
 
 
 def _key_of_conflict(self: Any, anonymous: Any, parameters: list[BindParameter[Any]]) -> Any:
-    """Return the cache key of an `ON CONFLICT`; one that holds values of its own has none."""
+    """Return the cache key of an `ON CONFLICT`; one that holds what is no expression has none."""
     updates = self.update_values_to_set if isinstance(self, OnConflictDoUpdate) else ()
     where = getattr(self, "update_whereclause", None)
     if self.inferred_target_whereclause is not None or any(
-        isinstance(value, BindParameter) or not isinstance(value, ClauseElement) for _, value in updates
+        not isinstance(value, ClauseElement) for _, value in updates
     ):
         anonymous[NO_CACHE] = True
         return None

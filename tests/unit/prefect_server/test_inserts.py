@@ -74,7 +74,7 @@ async def main():
         for value in ({"a": 1}, None):
             await run(queries.insert(orm.Variable)
                       .values(name=str(value), value=value, created=at, updated=at))
-        for name in ("three", "four"):  # a value of its own inside: never the one of the time before
+        for name in ("three", "four"):  # a value of its own: never the one of the time before
             await run(queries.insert(orm.Flow).values(id=an_id(1), name=name, created=at, updated=at)
                       .on_conflict_do_update(index_elements=["id"], set_={"name": name + "!"}))
         await run(queries.insert(orm.Log).values([log(8), log(9, message=sa.func.upper("said"))]))
@@ -113,6 +113,6 @@ def test_what_is_written_is_the_same(both: dict[str, tuple[list[object], list[in
 
 
 def test_each_kind_of_insert_is_compiled_once(both: dict[str, tuple[list[object], list[int]]]) -> None:
-    """Logs, two and one; flows; task runs; variables. What holds values of its own is compiled each time."""
+    """Logs, two and one; flows; task runs; variables; flows again; logs where a value is an expression."""
     assert both["stock"][1] == [1] * len(both["stock"][1])
-    assert both["ours"][1] == [1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 1, 1, 1, 0]
+    assert both["ours"][1] == [1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 1, 0, 1, 0]
