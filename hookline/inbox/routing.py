@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,22 +51,51 @@ def route(
     if any(_is_controlled(new) for routing in routings for new in routing.dispatches):
         holding.lock(connection)
     now_us = to_micros(at)
-    routed = _ignore(connection, [r for r in routings if not r.dispatches and not r.replay], now_us)
-    made: list[str] = []
+    ignored = [r for r in routings if not r.dispatches and not r.replay]
+    routed = _mark_routed(connection, ignored, EventStatus.IGNORED, now_us)
+    first = [r for r in routings if r.dispatches and not r.replay]
+    unrouted = _mark_routed(connection, first, EventStatus.PENDING, now_us)
+    batch = _Batch()
     for index, routing in enumerate(routings):
         if not routing.dispatches:
             continue
         if routing.replay:
             number = _next_replay(connection, routing)
+            if number is None:
+                continue
+        elif routing.event_id in unrouted:
+            unrouted.remove(routing.event_id)
+            number = 0
         else:
-            number = _mark_routed(connection, routing, now_us)
-        if number is not None:
-            # Ids a microsecond apart, so that replays of one transaction keep their order.
-            id_us = now_us + index
-            made += _make_dispatches(connection, routing, number, id_us, at, owner, lease)
-            refresh_status(connection, [routing.event_id])
-            routed.add(routing.event_id)
-    return Routed(routed, _read(connection, made))
+            continue
+        # Ids a microsecond apart, so that replays of one transaction keep their order.
+        _make_dispatches(connection, batch, routing, number, now_us + index, at, owner, lease)
+        batch.events.append(routing.event_id)
+    if batch.rows:
+        connection.execute(insert(dispatches), batch.rows)
+    if batch.to_mirror:
+        connection.execute(insert(mirror_outbox), [{"event_id": each} for each in batch.to_mirror])
+    if batch.events:
+        refresh_status(connection, batch.events)
+    return Routed(routed.union(batch.events), _read(connection, batch.made))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of routings makes; written together where nothing has to see it earlier.
+
+    Parameters
+    ----------
+    made: ids of all dispatches.
+    rows: dispatches that are still to be inserted.
+    to_mirror: events that go into the outbox.
+    events: those that were routed or replayed.
+    """
+
+    made: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    to_mirror: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
 
 def trigger_set_in_force(connection: Connection) -> int:
@@ -77,30 +107,22 @@ def _is_controlled(new: NewDispatch) -> bool:
     return new.concurrency_key is not None or new.debounce_key is not None
 
 
-def _ignore(connection: Connection, ignored: Sequence[Routing], now_us: int) -> set[str]:
-    """Mark events that no trigger expects, all at once: they are nearly all of a busy door's."""
-    if not ignored:
+def _mark_routed(
+    connection: Connection, routings: Sequence[Routing], status: EventStatus, now_us: int
+) -> set[str]:
+    """Mark events as routed, all at once; return the ids of those that were not before."""
+    if not routings:
         return set()
     marked = connection.scalars(
         update(events)
         .where(
-            events.c.id.in_([routing.event_id for routing in ignored]),
+            events.c.id.in_([routing.event_id for routing in routings]),
             events.c.status == EventStatus.ACCEPTED.value,
         )
-        .values(status=EventStatus.IGNORED.value, routed_us=now_us, trigger_set=ignored[0].trigger_set)
+        .values(status=status.value, routed_us=now_us, trigger_set=routings[0].trigger_set)
         .returning(events.c.id)
     )
     return set(marked)
-
-
-def _mark_routed(connection: Connection, routing: Routing, now_us: int) -> int | None:
-    """Return the replay number 0, or None where the event was routed already."""
-    result = connection.execute(
-        update(events)
-        .where(events.c.id == routing.event_id, events.c.status == EventStatus.ACCEPTED.value)
-        .values(status=EventStatus.PENDING.value, routed_us=now_us, trigger_set=routing.trigger_set)
-    )
-    return 0 if result.rowcount == 1 else None
 
 
 def _next_replay(connection: Connection, routing: Routing) -> int | None:
@@ -121,29 +143,31 @@ def _next_replay(connection: Connection, routing: Routing) -> int | None:
 
 def _make_dispatches(
     connection: Connection,
+    batch: _Batch,
     routing: Routing,
     number: int,
     id_us: int,
     at: datetime,
     owner: str,
     lease: timedelta,
-) -> list[str]:
+) -> None:
     goes_before = number and _ever_went(connection, routing.event_id)
-    ids: list[str] = []
     goes = False
     for new in routing.dispatches:
         row = _dispatch_row(connection, routing, new, number, id_at(id_us), at)
         if row["status"] == DispatchStatus.PENDING.value:
             row |= {"lease_owner": owner, "lease_until_us": to_micros(at + lease)}
-        # One by one: the concurrency key's count must see the ones before it.
-        connection.execute(insert(dispatches), row)
+        if number or _is_controlled(new):
+            # At once: the concurrency key's count must see the ones before it, and so must the next replay.
+            connection.execute(insert(dispatches), row)
+        else:
+            batch.rows.append(row)
         if number:
             _replace_dead(connection, row)
         goes = goes or row["status"] not in NEVER_RUNS
-        ids.append(row["id"])
+        batch.made.append(row["id"])
     if goes and not goes_before:
-        connection.execute(insert(mirror_outbox), {"event_id": routing.event_id})
-    return ids
+        batch.to_mirror.append(routing.event_id)
 
 
 def _ever_went(connection: Connection, event_id: str) -> bool:
