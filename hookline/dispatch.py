@@ -24,7 +24,7 @@ from hookline.errors import (
     RenderError,
 )
 from hookline.event import Event, now
-from hookline.inbox import Dispatch, Inbox, News
+from hookline.inbox import Dispatch, DispatchStatus, Inbox, News
 from hookline.lane import Lane, held_by
 from hookline.metrics import Metrics
 from hookline.offered import Offered, data_bytes
@@ -242,7 +242,8 @@ class Dispatcher:
         for event, routing in zip(events, routings, strict=True):
             if routing.dispatches:
                 self._starter.keep(event, data_bytes(event))
-                self._held_changed.set()
+        if any(dispatch.status is DispatchStatus.HELD for dispatch in routed.dispatches):
+            self._held_changed.set()
         await self.pass_on(routed.ready)
         if not replay:
             # An event that recovery found may have been offered too.
