@@ -49,6 +49,24 @@ class _Room:
         return self.limit - self.others - len(self.ours)
 
 
+@dataclass(slots=True)
+class _Lane:
+    """What is known of a lane.
+
+    Parameters
+    ----------
+    deployment: its deployment.
+    limit: the limit of that one's pool, None where it has none.
+    limit_as_of: when that was asked for, by the loop's clock.
+    room: its places, which it may share.
+    """
+
+    deployment: DeploymentInfo
+    limit: int | None = None
+    limit_as_of: float = float("-inf")
+    room: _Room | None = None
+
+
 class Rooms:
     """The rooms of all lanes.
 
@@ -68,13 +86,10 @@ class Rooms:
         self._prefect = prefect
         self._default_limit = default_limit
         self._unfinished = unfinished
-        self._deployments: dict[str, DeploymentInfo] = {}
-        # A pool's name or a deployment's id -> its places; and which of them a lane has.
+        self._lanes: dict[str, _Lane] = {}
+        # By a pool's name or a deployment's id.
         self._rooms: dict[str, _Room] = {}
-        self._of_lane: dict[str, _Room] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
-        # A lane -> its deployment, its pool's limit, and when they were asked for, by the loop's clock.
-        self._limits: dict[str, tuple[DeploymentInfo, int | None, float]] = {}
 
     async def deployment(self, lane: str) -> DeploymentInfo:
         """Return a lane's deployment.
@@ -84,15 +99,14 @@ class Rooms:
         PrefectRefused: there is none.
         PrefectUnavailable: Prefect is away.
         """
-        known = self._deployments.get(lane)
+        known = self._lanes.get(lane)
         if known is None:
-            known = self._deployments[lane] = await self._prefect.deployment(lane)
-        return known
+            known = self._lanes[lane] = _Lane(await self._prefect.deployment(lane))
+        return known.deployment
 
     def forget_deployment(self, lane: str) -> None:
         """Look a deployment up again: it may have been deleted and made anew."""
-        self._deployments.pop(lane, None)
-        self._limits.pop(lane, None)
+        self._lanes.pop(lane, None)
 
     async def left(self, lane: str) -> int:
         """Return how many runs may be created in a lane now.
@@ -102,7 +116,7 @@ class Rooms:
         PrefectRefused: the lane has no deployment.
         PrefectUnavailable: Prefect is away.
         """
-        room = self._of_lane.get(lane)
+        room = self._room_of(lane)
         if room is None:
             return (await self._ask(lane)).left
         age = timedelta(seconds=asyncio.get_running_loop().time() - room.asked_at)
@@ -122,7 +136,7 @@ class Rooms:
 
     def take(self, lane: str, dispatch_id: str) -> None:
         """Count a run that is being created."""
-        room = self._of_lane.get(lane)
+        room = self._room_of(lane)
         if room is not None:
             room.ours.add(dispatch_id)
 
@@ -132,6 +146,10 @@ class Rooms:
         for room in self._rooms.values():
             room.ours -= gone
 
+    def _room_of(self, lane: str) -> _Room | None:
+        known = self._lanes.get(lane)
+        return None if known is None else known.room
+
     async def _ask_quietly(self, lane: str) -> None:
         try:
             await self._ask(lane)
@@ -140,8 +158,8 @@ class Rooms:
             log.debug("room of %s: %s", lane, failed)
 
     async def _ask(self, lane: str) -> _Room:
-        deployment, limit = await self._limit(lane)
-        pool = deployment.work_pool
+        known = await self._with_limit(lane)
+        deployment, limit, pool = known.deployment, known.limit, known.deployment.work_pool
         key = f"pool {pool}" if limit is not None else f"deployment {deployment.id}"
         room = self._rooms.setdefault(key, _Room(self._default_limit))
         ours = set(room.ours)
@@ -154,18 +172,17 @@ class Rooms:
         room.limit = self._default_limit if limit is None else limit
         room.others = max(0, busy - len(ours))
         room.asked_at = asyncio.get_running_loop().time()
-        self._deployments[lane] = deployment
-        self._of_lane[lane] = room
+        known.room = room
         return room
 
-    async def _limit(self, lane: str) -> tuple[DeploymentInfo, int | None]:
-        """Return a lane's deployment and the limit of its pool, None where that has none."""
+    async def _with_limit(self, lane: str) -> _Lane:
+        """Return what is known of a lane, with a limit that may be believed."""
         now = asyncio.get_running_loop().time()
-        known = self._limits.get(lane)
-        if known is not None and now - known[2] < LIMIT_BELIEVED.total_seconds():
-            return known[:2]
+        known = self._lanes.get(lane)
+        if known is not None and now - known.limit_as_of < LIMIT_BELIEVED.total_seconds():
+            return known
         deployment = await self._prefect.deployment(lane)
         pool = deployment.work_pool
         limit = None if pool is None else await self._prefect.pool_limit(pool)
-        self._limits[lane] = (deployment, limit, now)
-        return deployment, limit
+        fresh = self._lanes[lane] = _Lane(deployment, limit, now, self._room_of(lane))
+        return fresh

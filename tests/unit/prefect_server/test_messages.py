@@ -45,3 +45,56 @@ def test_a_message_is_parsed_once_and_its_events_are_apart() -> None:
     """Two messages and two that are no events: four parsings; one that was forgotten is parsed again."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [True, 4, 2, True, True, 2]
+
+
+_PUBLISHED = """
+import asyncio, enum, json, math, uuid
+from datetime import datetime, timezone
+from prefect.server.events.messaging import EventPublisher
+from prefect.server.events.schemas.events import Event, ReceivedEvent
+from hookline.prefect_server import messages
+
+class Kind(str, enum.Enum):
+    ONE = "one"
+class Wire:
+    sent = []
+    async def publish_data(self, data, attributes):
+        self.sent.append(data)
+stock, stock_receive = ReceivedEvent.model_validate_json, Event.receive
+parsed = 0
+def counted(data, **options):
+    global parsed
+    parsed += 1
+    return stock(data, **options)
+ReceivedEvent.model_validate_json = counted
+assert messages.read_once()
+def event(payload):
+    return Event(id=uuid.UUID(int=1), event="made", occurred="2026-11-24T03:00:00.123456+02:00",
+                 resource={"prefect.resource.id": "a.b", "n": "1"}, payload=payload, follows=uuid.UUID(int=2),
+                 related=[{"prefect.resource.id": "c.d", "prefect.resource.role": "tag"}])
+plain = {"text": "\\u00e9", "number": 1.5, "list": [True, None, {"deep": 2}], "big": 2**70}
+at = datetime(2026, 11, 24, 4, tzinfo=timezone.utc)
+odd = ({"at": at}, {"kind": Kind.ONE}, {"number": math.nan}, {"two": (1, 2)})
+async def main():
+    publisher = EventPublisher(Wire())
+    told = []
+    for payload in (plain, *odd):
+        made = event(payload)
+        received = made.receive(at)
+        assert received == stock_receive(made, at) == received.receive()
+        assert stock_receive(made).received >= at and made.receive().received >= at
+        await publisher.publish_event(received)
+        before = parsed
+        got = ReceivedEvent.model_validate_json(Wire.sent[-1])
+        read = stock(Wire.sent[-1])
+        assert got == read and got.model_dump_json() == read.model_dump_json() and got is not received
+        told.append(parsed - before)
+    print(told)
+asyncio.run(main())
+"""
+
+
+def test_what_was_published_is_known() -> None:
+    """But where JSON would give back another payload, that payload is what services see, as ever."""
+    done = subprocess.run([sys.executable, "-c", _PUBLISHED], capture_output=True, text=True)
+    assert done.stdout == "[0, 1, 1, 1, 1]\n", done.stderr
