@@ -9,7 +9,9 @@ start when nothing is left to copy, so once it is long the writer copies the las
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import sys
 import threading
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 0.5
 #: From so many pages on (of 4 KiB) the writer is asked to finish, so that the log begins again.
 LONG_LOG_PAGES = 16_384
+#: Copying thousands of pages is work for a processor that the door may want.
+NICENESS = 15
 #: Before that; of four, one nearly always catches up with the writer.
 SHORT_PASSES = 4
 
@@ -51,6 +55,8 @@ class Checkpointer:
         self._connection.close()
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # where a thread has a niceness of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while not self._stop.wait(INTERVAL_SECONDS):
             if self._written:
                 self._written = False
