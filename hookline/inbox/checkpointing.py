@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 0.5
 #: From so many pages on (of 4 KiB) the writer is asked to finish, so that the log begins again.
 LONG_LOG_PAGES = 16_384
-#: Copying thousands of pages is work for a processor that the door may want.
-NICENESS = 15
 #: Before that; of four, one nearly always catches up with the writer.
 SHORT_PASSES = 4
+#: Copying thousands of pages is work for a processor that the door may want.
+NICENESS = 15
 
 
 class Checkpointer:
