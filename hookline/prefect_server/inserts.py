@@ -17,8 +17,6 @@ from sqlalchemy.dialects.sqlite.dml import OnConflictClause, OnConflictDoUpdate
 from sqlalchemy.orm.bulk_persistence import BulkORMInsert
 from sqlalchemy.sql.cache_key import NO_CACHE
 
-from hookline.prefect_server.tested import is_tested
-
 
 class Insert(sqlite.Insert):
     """SQLite's insert, whose compiled form is remembered."""
@@ -40,10 +38,8 @@ class Insert(sqlite.Insert):
         return super().on_conflict_do_update(index_elements, index_where, set_, where)
 
 
-def compile_once() -> bool:
-    """Compile each insert once; return whether these versions are ones to do it for."""
-    if not is_tested():
-        return False
+def compile_once() -> None:
+    """Compile each insert once."""
     setattr(AioSqliteQueryComponents, "insert", lambda _, table: Insert(table))  # noqa: B010 (mypy: a method)
     setattr(OnConflictClause, "_gen_cache_key", _key_of_conflict)  # noqa: B010 (mypy: a method)
     bulk: Any = BulkORMInsert
@@ -59,7 +55,6 @@ def compile_once() -> bool:
         return stock(session, statement, params, options, arguments, connection)
 
     bulk.orm_execute_statement = staticmethod(orm_execute_statement)
-    return True
 
 
 def _rows_of(statement: Insert) -> list[dict[str, Any]] | None:

@@ -15,8 +15,6 @@ from prefect.server.events.messaging import EventPublisher
 from prefect.server.events.schemas.events import Event, ReceivedEvent
 from prefect.types._datetime import now
 
-from hookline.prefect_server.tested import is_tested
-
 #: Events that are remembered; a service that is further behind parses for itself.
 REMEMBERED = 256
 _EVENT = "_hookline_event"
@@ -40,15 +38,12 @@ class Known:
             self._events.popitem(last=False)
 
 
-def read_once() -> bool:
-    """Read no event twice; return whether this Prefect is one to do it for."""
-    if not is_tested():
-        return False
+def read_once() -> None:
+    """Read no event twice."""
     known = Known()
     _parse_what_is_not_known(known)
     _know_what_is_published(known)
     setattr(Event, "receive", _receive)  # noqa: B010 (mypy: a method)
-    return True
 
 
 def _parse_what_is_not_known(known: Known) -> None:

@@ -21,8 +21,6 @@ from prefect.server.database.dependencies import provide_database_interface
 from prefect.settings import PREFECT_SERVER_CSRF_PROTECTION_ENABLED
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from hookline.prefect_server.tested import is_tested
-
 _INSTANT = {
     provide_database_interface,
     provide_request_api_version,
@@ -32,13 +30,10 @@ _INSTANT = {
 }
 
 
-def pass_by() -> bool:
-    """Pass by what does nothing; return whether this Prefect is one to do it for."""
-    if not is_tested():
-        return False
+def pass_by() -> None:
+    """Pass by what does nothing."""
     _pass_middleware_by()
     _call_at_once()
-    return True
 
 
 def _pass_middleware_by() -> None:

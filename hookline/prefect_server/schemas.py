@@ -12,16 +12,12 @@ from typing import Any
 import orjson
 from prefect.utilities.schema_tools import validation
 
-from hookline.prefect_server.tested import is_tested
-
 #: Schemas that are remembered; those used last stay.
 REMEMBERED = 1000
 
 
-def remember_checked_schemas() -> bool:
-    """Check each schema once; return whether this Prefect is one to do it for."""
-    if not is_tested():
-        return False
+def remember_checked_schemas() -> None:
+    """Check each schema once."""
     validator: Any = validation._VALIDATOR
     check = validator.check_schema
     valid: OrderedDict[bytes, None] = OrderedDict()
@@ -42,4 +38,3 @@ def remember_checked_schemas() -> bool:
             valid.move_to_end(key)
 
     validator.check_schema = check_once
-    return True

@@ -9,15 +9,11 @@ from typing import Any
 
 from prefect.settings.legacy import Setting
 
-from hookline.prefect_server.tested import is_tested
-
 _SEEN = "_hookline_seen"
 
 
-def look_up_once() -> bool:
-    """Remember each setting's value with its settings; return whether this Prefect is one to do it for."""
-    if not is_tested():
-        return False
+def look_up_once() -> None:
+    """Remember each setting's value with its settings."""
     setting: Any = Setting
     stock = setting.value_from
 
@@ -29,4 +25,3 @@ def look_up_once() -> bool:
         return seen[1]
 
     setting.value_from = value_from
-    return True

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_cursor
 
-from hookline.prefect_server.tested import is_tested
-
 _stock_execute = AsyncAdapt_aiosqlite_cursor.execute
 
 
@@ -25,13 +23,10 @@ class _Result(NamedTuple):
     row_count: int
 
 
-def visit_once() -> bool:
-    """Run each statement in one visit; return whether these versions are ones to do it for."""
-    if not is_tested():
-        return False
+def visit_once() -> None:
+    """Run each statement in one visit."""
     cursor: Any = AsyncAdapt_aiosqlite_cursor
     cursor.execute, cursor.executemany = _execute, _execute_many
-    return True
 
 
 def _execute(self: Any, operation: Any, parameters: Any = None) -> None:

@@ -16,19 +16,14 @@ from weakref import WeakKeyDictionary
 
 from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
 
-from hookline.prefect_server.tested import is_tested
-
 #: Whether this task, or one that waits for it, has the turn.
 _has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
-def take_turns() -> bool:
-    """Let transactions that may write take turns; return whether this Prefect is one to do it for."""
-    if not is_tested():
-        return False
+def take_turns() -> None:
+    """Let transactions that may write take turns."""
     setattr(AioSqliteConfiguration, "begin_transaction", _begin_transaction)  # noqa: B010 (mypy: a method)
-    return True
 
 
 @asynccontextmanager

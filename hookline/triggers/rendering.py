@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import EvalContext
 from prefect.server.events.jinja_filters import all_filters
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.server.utilities import user_templates
 from prefect.server.utilities.user_templates import (
     UserTemplateEnvironment,
     maybe_template,
@@ -36,6 +38,8 @@ from hookline.event import Event, rfc3339
 from hookline.triggers.shape import prefect_resource
 from hookline.triggers.trigger import Trigger
 
+#: Templates that are kept compiled; those used last stay.
+COMPILED = 512
 _AS_JSON = "hookline_json"
 
 
@@ -59,6 +63,24 @@ register_user_template_filters({**all_filters, _AS_JSON: _as_json})
 # It logs a traceback for each template that fails; the dead letter's reason says the same, and a sender
 # must not be able to flood the log.
 logging.getLogger("prefect.server.utilities.user_templates").setLevel(logging.ERROR)
+
+
+def _keep_compiled(compile: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a template environment that remembers what it made of a text."""
+    remembered = lru_cache(COMPILED)(compile)
+
+    def once(source: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(source, str) and not args and not options:
+            return remembered(source)
+        return compile(source, *args, **options)
+
+    return once
+
+
+# A trigger's templates are the same for every event; compiling one takes milliseconds, rendering it does not.
+for _environment in (user_templates._template_environment, user_templates._sync_template_environment):
+    for _name in ("parse", "from_string"):
+        setattr(_environment, _name, _keep_compiled(getattr(_environment, _name)))
 
 # Only for looking at templates at deploy time: rendering goes through Prefect's own environment.
 _templates = UserTemplateEnvironment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from prefect.server.events.schemas.automations import (
     TriggerState,
 )
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.server.utilities.user_templates import UserTemplateEnvironment
 from prefect.utilities.schema_tools.hydration import HydrationError
 
 from hookline.errors import RenderError
@@ -217,6 +219,24 @@ async def test_two_templates_work_that_fail_with_prefect(template: str, value: s
     with pytest.raises(HydrationError):
         await stock_render({"p": template})
     assert render_parameters(a_trigger({"p": template}), EVENT) == {"p": value}
+
+
+def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of the next event is rendered from that one."""
+    compiled = 0
+    stock = UserTemplateEnvironment.compile
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        nonlocal compiled
+        compiled += 1
+        return stock(self, *args, **options)
+
+    monkeypatch.setattr(UserTemplateEnvironment, "compile", counted)
+    trigger = a_trigger({"n": jinja("only here: {{ event.payload.n }}")})
+    rendered = [render_parameters(trigger, replace(EVENT, data={"n": n})) for n in (1, 2, 3)]
+
+    assert rendered == [{"n": f"only here: {n}"} for n in (1, 2, 3)]
+    assert compiled == 1
 
 
 def test_rendering_leaves_the_trigger_as_it_was() -> None:

@@ -30,10 +30,3 @@ def test_young_and_old_garbage_is_collected_and_always_on_the_threads_own() -> N
     """However much is allocated on the main thread, no collection starts there."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [True, False, ["hookline-garbage"]]
-
-
-def test_it_is_the_prefect_command_in_every_other_way() -> None:
-    """Its arguments are those of `prefect`."""
-    command = [sys.executable, "-P", "-m", "hookline.prefect_server", "version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "SQLite version" in done.stdout

@@ -17,7 +17,7 @@ def counted(data, **options):
     parsed += 1
     return stock(data, **options)
 ReceivedEvent.model_validate_json = counted
-reads = messages.read_once()
+messages.read_once()
 def message(name):
     return json.dumps({"id": str(uuid.uuid4()), "event": name,
                        "occurred": "2026-11-24T03:00:00Z", "received": "2026-11-24T03:00:01Z",
@@ -37,14 +37,14 @@ before = parsed
 for number in range(messages.REMEMBERED + 1):
     ReceivedEvent.model_validate_json(message(str(number)))
 ReceivedEvent.model_validate_json(first)
-print(json.dumps([reads, before, parsed - before - messages.REMEMBERED, same, apart, refused]))
+print(json.dumps([before, parsed - before - messages.REMEMBERED, same, apart, refused]))
 """
 
 
 def test_a_message_is_parsed_once_and_its_events_are_apart() -> None:
     """Two messages and two that are no events: four parsings; one that was forgotten is parsed again."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [True, 4, 2, True, True, 2]
+    assert json.loads(done.stdout) == [4, 2, True, True, 2]
 
 
 _PUBLISHED = """
@@ -67,7 +67,7 @@ def counted(data, **options):
     parsed += 1
     return stock(data, **options)
 ReceivedEvent.model_validate_json = counted
-assert messages.read_once()
+messages.read_once()
 def event(payload):
     return Event(id=uuid.UUID(int=1), event="made", occurred="2026-11-24T03:00:00.123456+02:00",
                  resource={"prefect.resource.id": "a.b", "n": "1"}, payload=payload, follows=uuid.UUID(int=2),

@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_EVENTS_MAXIMUM_LABELS_PER_RESOURCE as LABEL
 from prefect.settings import temporary_settings
 from prefect.settings.legacy import Setting
 
-from hookline.prefect_server import settings, tested
+from hookline.prefect_server import settings
 
 
 def test_other_settings_have_their_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_other_settings_have_their_own_values(monkeypatch: pytest.MonkeyPatch) -
         return stock(self, of)
 
     monkeypatch.setattr(Setting, "value_from", counted)
-    assert settings.look_up_once()
+    settings.look_up_once()
     before = LABELS.value()
     with temporary_settings({LABELS: 7}):
         looked_up = 0
@@ -33,10 +33,3 @@ def test_other_settings_have_their_own_values(monkeypatch: pytest.MonkeyPatch) -
             assert LABELS.value() == 8
         assert LABELS.value() == 7
     assert LABELS.value() == before
-
-
-def test_it_is_done_for_the_tested_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tested, "PREFECT", "0.0.0")
-    stock = Setting.value_from
-    assert not settings.look_up_once()
-    assert Setting.value_from is stock

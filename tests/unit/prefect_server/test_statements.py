@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_cursor
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from hookline.prefect_server import statements, tested
+from hookline.prefect_server import statements
 
 _Cursor = AsyncAdapt_aiosqlite_cursor
 WAYS = {
@@ -80,10 +80,3 @@ async def test_results_and_errors_are_those_of_the_adapter(
     once, visits = await what_happens(tmp_path, "once", monkeypatch)
     assert once == stock
     assert visits < visits_of_stock / 2
-
-
-async def test_it_is_done_for_the_tested_versions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    go("stock", monkeypatch)
-    monkeypatch.setattr(tested, "PREFECT", "0.0.0")
-    assert not statements.visit_once()
-    assert (_Cursor.execute, _Cursor.executemany) == WAYS["stock"]
