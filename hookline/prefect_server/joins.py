@@ -30,7 +30,7 @@ _BELONGS = (
 
 def join_what_belongs() -> bool:
     """Read what belongs to a row with it; return whether the database is one for it."""
-    if not _address_of_database().startswith("sqlite"):
+    if not str(PREFECT_API_DATABASE_CONNECTION_URL.value()).startswith("sqlite"):
         return False
     for attribute in _BELONGS:
         relation: Any = attribute.property
@@ -40,11 +40,6 @@ def join_what_belongs() -> bool:
     # It asks for the queue and its pool by name.
     setattr(flow_runs, "selectinload", _Joined)  # noqa: B010 (mypy: another type)
     return True
-
-
-def _address_of_database() -> str:
-    address: Any = PREFECT_API_DATABASE_CONNECTION_URL.value()
-    return str(address.get_secret_value() if hasattr(address, "get_secret_value") else address)
 
 
 class _Joined:
