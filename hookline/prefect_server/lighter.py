@@ -9,7 +9,7 @@ from hookline.prefect_server.requests import pass_by
 from hookline.prefect_server.schemas import remember_checked_schemas
 from hookline.prefect_server.settings import look_up_once
 from hookline.prefect_server.statements import visit_once
-from hookline.prefect_server.streams import send_as_it_is
+from hookline.prefect_server.streams import look_briefly, send_as_it_is
 from hookline.prefect_server.transactions import take_turns
 
 
@@ -22,5 +22,6 @@ def make_lighter() -> None:
     read_once()
     pass_by()
     send_as_it_is()
+    look_briefly()
     remember_checked_schemas()
     look_up_once()
