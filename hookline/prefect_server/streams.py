@@ -1,8 +1,8 @@
-"""Event streams of Prefect's server under `up`: nothing is compressed on one machine, and nothing waits for a look.
+"""Event streams of Prefect's server under `up`: nothing is compressed, and nothing waits for a look.
 
-Each subscriber and each sender of events would have each message deflated and inflated for it alone. And after
-each second without an event the server looks for a tenth of a second whether its subscriber has left; an event
-of that moment waits for as long, in the way of one run in eleven.
+On one machine each subscriber and each sender of events would have each message deflated and inflated for it
+alone. And after each second without an event the server looks for a tenth of a second whether its subscriber
+has left; an event that comes then waits for as long.
 """
 
 from __future__ import annotations
