@@ -324,6 +324,8 @@ class Dispatcher:
         ------
         PrefectUnavailable, InboxError: to be tried again.
         """
+        if not await self._is_still_ours(dispatch):
+            return
         try:
             event, run = await self._starter.start(dispatch)
         except (PrefectRefused, RenderError) as wrong:
@@ -342,6 +344,12 @@ class Dispatcher:
             await self._bury(dispatch, EvaluationError(f"internal error: {type(unexpected).__name__}"))
             return
         await self._settle(dispatch, run, event)
+
+    async def _is_still_ours(self, dispatch: Dispatch) -> bool:
+        """Return whether no other gateway took a dispatch, and perhaps buried it, while this one seemed dead."""
+        if not self._inbox.is_shared:
+            return True
+        return bool(await self._inbox.renew_leases([dispatch.id], at=self._clock(), lease=LEASE))
 
     async def _settle(self, dispatch: Dispatch, run: RunInfo, event: Event | None = None) -> None:
         settled = await self._inbox.settle_started(

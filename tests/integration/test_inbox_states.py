@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -315,15 +315,24 @@ def empty(connection: Connection) -> None:
 EXAMPLES = int(os.environ.get("HOOKLINE_TEST_EXAMPLES", "1"))
 
 
-def run_machine(address: str, *, gateways: int, examples: int) -> None:
-    """Run the machine on an inbox that is opened by so many gateways."""
+@contextlib.contextmanager
+def a_machine(address: str, *, gateways: int) -> Iterator[type[Dispatching]]:
+    """Give the machine of an inbox that is opened by so many gateways."""
     loop = asyncio.new_event_loop()
     stack = contextlib.AsyncExitStack()
     try:
         opened = [
             loop.run_until_complete(stack.enter_async_context(Inbox.open(address))) for _ in range(gateways)
         ]
-        machine = type("Machine", (Dispatching,), {"loop": loop, "inboxes": opened})
+        yield type("Machine", (Dispatching,), {"loop": loop, "inboxes": opened})
+    finally:
+        loop.run_until_complete(stack.aclose())
+        loop.close()
+
+
+def run_machine(address: str, *, gateways: int, examples: int) -> None:
+    """Run the machine on an inbox that is opened by so many gateways."""
+    with a_machine(address, gateways=gateways) as machine:
         run_state_machine_as_test(
             machine,
             settings=settings(
@@ -334,9 +343,6 @@ def run_machine(address: str, *, gateways: int, examples: int) -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    finally:
-        loop.run_until_complete(stack.aclose())
-        loop.close()
 
 
 def test_on_sqlite() -> None:
@@ -347,3 +353,19 @@ def test_on_sqlite() -> None:
 def test_side_by_side_on_postgresql(postgres_inbox_url: str) -> None:
     """Two gateways, each killed and started again, whose leases expire."""
     run_machine(postgres_inbox_url, gateways=2, examples=15)
+
+
+def test_a_gateway_that_seemed_dead_starts_nothing_that_another_has_buried(postgres_inbox_url: str) -> None:
+    """Its lease ran out while Prefect was away; what became of the dispatch since is in the inbox."""
+    with a_machine(postgres_inbox_url, gateways=2) as machine:
+        state = machine()
+        state.open()
+        state.an_event_comes(number=0, name="plain", key="a")
+        state.a_deployment_will_be_missing(name="plain")
+        state.prefect_goes_or_comes(away=True)
+        state.a_gateway_works(number=1)
+        state.prefect_goes_or_comes(away=False)
+        state.time_goes_on(seconds=16)
+        state.a_gateway_works(number=0)
+        state.come_to_rest()
+        assert state.prefect.created == []
