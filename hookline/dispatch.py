@@ -346,7 +346,7 @@ class Dispatcher:
         await self._settle(dispatch, run, event)
 
     async def _is_still_ours(self, dispatch: Dispatch) -> bool:
-        """Return whether no other gateway took a dispatch, and perhaps buried it, while this one seemed dead."""
+        """Return whether no other gateway took a dispatch while this one seemed dead."""
         if not self._inbox.is_shared:
             return True
         return bool(await self._inbox.renew_leases([dispatch.id], at=self._clock(), lease=LEASE))
