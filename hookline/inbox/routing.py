@@ -51,33 +51,29 @@ def route(
     if any(_is_controlled(new) for routing in routings for new in routing.dispatches):
         holding.lock(connection)
     now_us = to_micros(at)
-    ignored = [r for r in routings if not r.dispatches and not r.replay]
-    routed = _mark_routed(connection, ignored, EventStatus.IGNORED, now_us)
-    first = [r for r in routings if r.dispatches and not r.replay]
-    unrouted = _mark_routed(connection, first, EventStatus.PENDING, now_us)
+    first = [routing for routing in routings if not routing.replay]
+    ignored = _mark_routed(connection, [r for r in first if not r.dispatches], EventStatus.IGNORED, now_us)
+    pending = _mark_routed(connection, [r for r in first if r.dispatches], EventStatus.PENDING, now_us)
     batch = _Batch()
     for index, routing in enumerate(routings):
         if not routing.dispatches:
             continue
         if routing.replay:
             number = _next_replay(connection, routing)
-            if number is None:
-                continue
-        elif routing.event_id in unrouted:
-            unrouted.remove(routing.event_id)
-            number = 0
         else:
-            continue
-        # Ids a microsecond apart, so that replays of one transaction keep their order.
-        _make_dispatches(connection, batch, routing, number, now_us + index, at, owner, lease)
-        batch.events.append(routing.event_id)
+            number = 0 if routing.event_id in pending else None
+            pending.discard(routing.event_id)
+        if number is not None:
+            # Ids a microsecond apart, so that replays of one transaction keep their order.
+            _make_dispatches(connection, batch, routing, number, now_us + index, at, owner, lease)
+            batch.events.append(routing.event_id)
     if batch.rows:
         connection.execute(insert(dispatches), batch.rows)
     if batch.to_mirror:
         connection.execute(insert(mirror_outbox), [{"event_id": each} for each in batch.to_mirror])
     if batch.events:
         refresh_status(connection, batch.events)
-    return Routed(routed.union(batch.events), _read(connection, batch.made))
+    return Routed(ignored.union(batch.events), _read(connection, batch.made))
 
 
 @dataclass(slots=True)

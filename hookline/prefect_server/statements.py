@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_cursor
+
+T = TypeVar("T")
 
 _stock_execute = AsyncAdapt_aiosqlite_cursor.execute
 
@@ -34,12 +38,7 @@ def _execute(self: Any, operation: Any, parameters: Any = None) -> None:
     if self.server_side:  # rows that are asked for little by little
         _stock_execute(self, operation, parameters)
         return
-    connection = self._connection
-    try:
-        result = self.await_(connection._execute(_in_thread, connection._conn, operation, parameters))
-    except Exception as error:
-        self._adapt_connection._handle_exception(error)
-        raise  # never reached: the line above raises
+    result = _visit(self, _in_thread, operation, parameters)
     self.description = result.description
     if result.description:
         self.lastrowid = self.rowcount = -1
@@ -50,33 +49,32 @@ def _execute(self: Any, operation: Any, parameters: Any = None) -> None:
 
 def _execute_many(self: Any, operation: Any, rows: Any) -> None:
     """Run a statement once for each of some rows, as the adapter's own `executemany` does."""
-    connection = self._connection
-    try:
-        result = self.await_(connection._execute(_many_in_thread, connection._conn, operation, rows))
-    except Exception as error:
-        self._adapt_connection._handle_exception(error)
-        raise  # never reached: the line above raises
     self.description = None
-    self.lastrowid, self.rowcount = result
+    self.lastrowid, self.rowcount = _visit(self, _many_in_thread, operation, rows)
+
+
+def _visit(cursor: Any, work: Callable[..., T], operation: Any, values: Any) -> T:
+    """Do work in the thread of a cursor's connection, and raise its errors as the adapter does."""
+    connection = cursor._connection
+    try:
+        result: T = cursor.await_(connection._execute(work, connection._conn, operation, values))
+    except Exception as error:
+        cursor._adapt_connection._handle_exception(error)
+        raise  # never reached: the line above raises
+    return result
 
 
 def _in_thread(connection: sqlite3.Connection, operation: str, parameters: Any) -> _Result:
-    cursor = connection.cursor()
-    try:
+    with closing(connection.cursor()) as cursor:
         if parameters is None:
             cursor.execute(operation)
         else:
             cursor.execute(operation, parameters)
         rows = cursor.fetchall() if cursor.description else []
         return _Result(cursor.description, rows, cursor.lastrowid, cursor.rowcount)
-    finally:
-        cursor.close()
 
 
 def _many_in_thread(connection: sqlite3.Connection, operation: str, rows: Any) -> tuple[int | None, int]:
-    cursor = connection.cursor()
-    try:
+    with closing(connection.cursor()) as cursor:
         cursor.executemany(operation, rows)
         return cursor.lastrowid, cursor.rowcount
-    finally:
-        cursor.close()

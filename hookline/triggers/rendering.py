@@ -78,9 +78,12 @@ def _keep_compiled(compile: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # A trigger's templates are the same for every event; compiling one takes milliseconds, rendering it does not.
-for _environment in (user_templates._template_environment, user_templates._sync_template_environment):
-    for _name in ("parse", "from_string"):
-        setattr(_environment, _name, _keep_compiled(getattr(_environment, _name)))
+# Prefect looks at a template with the one environment, and renders it with the other.
+for _environment, _name in (
+    (user_templates._template_environment, "parse"),
+    (user_templates._sync_template_environment, "from_string"),
+):
+    setattr(_environment, _name, _keep_compiled(getattr(_environment, _name)))
 
 # Only for looking at templates at deploy time: rendering goes through Prefect's own environment.
 _templates = UserTemplateEnvironment(

@@ -6,18 +6,22 @@ import json
 import subprocess
 import sys
 
-_PROGRAM = """
-import json, uuid
-from prefect.server.events.schemas.events import ReceivedEvent
+#: What both programs begin with: `parsed` counts the messages that Prefect's own method parsed.
+_COUNTING = """
+from prefect.server.events.schemas.events import Event, ReceivedEvent
 from hookline.prefect_server import messages
 parsed = 0
-stock = ReceivedEvent.model_validate_json
+stock, stock_receive = ReceivedEvent.model_validate_json, Event.receive
 def counted(data, **options):
     global parsed
     parsed += 1
     return stock(data, **options)
 ReceivedEvent.model_validate_json = counted
 messages.read_once()
+"""
+
+_PROGRAM = _COUNTING + """
+import json, uuid
 def message(name):
     return json.dumps({"id": str(uuid.uuid4()), "event": name,
                        "occurred": "2026-11-24T03:00:00Z", "received": "2026-11-24T03:00:01Z",
@@ -43,16 +47,16 @@ print(json.dumps([before, parsed - before - messages.REMEMBERED, same, apart, re
 
 def test_a_message_is_parsed_once_and_its_events_are_apart() -> None:
     """Two messages and two that are no events: four parsings; one that was forgotten is parsed again."""
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == [4, 2, True, True, 2]
 
 
-_PUBLISHED = """
+_PUBLISHED = _COUNTING + """
 import asyncio, enum, json, math, uuid
 from datetime import datetime, timezone
 from prefect.server.events.messaging import EventPublisher
-from prefect.server.events.schemas.events import Event, ReceivedEvent
-from hookline.prefect_server import messages
 
 class Kind(str, enum.Enum):
     ONE = "one"
@@ -60,14 +64,6 @@ class Wire:
     sent = []
     async def publish_data(self, data, attributes):
         self.sent.append(data)
-stock, stock_receive = ReceivedEvent.model_validate_json, Event.receive
-parsed = 0
-def counted(data, **options):
-    global parsed
-    parsed += 1
-    return stock(data, **options)
-ReceivedEvent.model_validate_json = counted
-messages.read_once()
 def event(payload):
     return Event(id=uuid.UUID(int=1), event="made", occurred="2026-11-24T03:00:00.123456+02:00",
                  resource={"prefect.resource.id": "a.b", "n": "1"}, payload=payload, follows=uuid.UUID(int=2),
