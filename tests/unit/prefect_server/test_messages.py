@@ -20,7 +20,9 @@ ReceivedEvent.model_validate_json = counted
 messages.read_once()
 """
 
-_PROGRAM = _COUNTING + """
+_PROGRAM = (
+    _COUNTING
+    + """
 import json, uuid
 def message(name):
     return json.dumps({"id": str(uuid.uuid4()), "event": name,
@@ -43,17 +45,18 @@ for number in range(messages.REMEMBERED + 1):
 ReceivedEvent.model_validate_json(first)
 print(json.dumps([before, parsed - before - messages.REMEMBERED, same, apart, refused]))
 """
+)
 
 
 def test_a_message_is_parsed_once_and_its_events_are_apart() -> None:
     """Two messages and two that are no events: four parsings; one that was forgotten is parsed again."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [4, 2, True, True, 2]
 
 
-_PUBLISHED = _COUNTING + """
+_PUBLISHED = (
+    _COUNTING
+    + """
 import asyncio, enum, json, math, uuid
 from datetime import datetime, timezone
 from prefect.server.events.messaging import EventPublisher
@@ -88,6 +91,7 @@ async def main():
     print(told)
 asyncio.run(main())
 """
+)
 
 
 def test_what_was_published_is_known() -> None:
