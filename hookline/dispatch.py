@@ -235,7 +235,8 @@ class Dispatcher:
             triggers = await self.trigger_sets.in_force()
             routings = [plan(event, triggers, replay=replay, only=only) for event in events]
             at = self._clock()
-            routed = await self._inbox.route(routings, at=at, lease=LEASE)
+            full = {name for name, lane in self._lanes.items() if lane.is_full}
+            routed = await self._inbox.route(routings, at=at, lease=LEASE, unleased=full)
             if routed is not None:
                 break
             self.trigger_sets.forget()  # a newer set came into force: match again
@@ -244,7 +245,8 @@ class Dispatcher:
                 self._starter.keep(event, data_bytes(event))
         if any(dispatch.status is DispatchStatus.HELD for dispatch in routed.dispatches):
             self._held_changed.set()
-        await self.pass_on(routed.ready)
+        await self.pass_on([dispatch for dispatch in routed.ready if dispatch.lane not in full])
+        self.look({dispatch.lane for dispatch in routed.ready} & full)
         if not replay:
             # An event that recovery found may have been offered too.
             self.metrics.routed((event for event in events if event.id in routed.events), at)

@@ -60,12 +60,17 @@ class Lane:
         self._backoff = Backoff()
         self._failures = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether a new dispatch has to wait in the inbox."""
+        return self._more_in_inbox or len(self._ready) >= READY_LIMIT
+
     def offer(self, dispatch: Dispatch) -> bool:
         """Take a dispatch that is leased to this process; False where it has to wait in the inbox.
 
         After a False, give the lease back and call `look`.
         """
-        if self._more_in_inbox or len(self._ready) >= READY_LIMIT:
+        if self.is_full:
             return False
         self._ready.append(dispatch)
         self._wake.set()
@@ -74,7 +79,8 @@ class Lane:
     def look(self) -> None:
         """Look into the inbox again: it may hold something for this lane."""
         self._more_in_inbox = True
-        self._wake.set()
+        if not self._ready:  # else it looks when those have gone
+            self._wake.set()
 
     def wake(self) -> None:
         """Go on if there is room now."""

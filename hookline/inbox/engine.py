@@ -121,8 +121,9 @@ def _open_sqlite(url: URL, *, writing: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        # A writer takes the lock at once: a deferred one could fail when it upgrades.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        # The writer has begun by itself; see writer.py. What else writes takes the lock at once, as it does.
+        if not connection.connection.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
 

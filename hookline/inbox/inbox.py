@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,18 +108,22 @@ class Inbox:
         await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, is_brief: bool = False) -> T:
         """Run `work` in the next transaction of the one writer; return its result once that is on the disk.
 
         For the modules of this package and the store of lineage: no SQL lives elsewhere. `work` may run again
         where its transaction had to be repeated.
+
+        Parameters
+        ----------
+        is_brief: it takes some hundred microseconds at most: the event loop may do it.
 
         Raises
         ------
         InboxFull: the database cannot write just now.
         InboxRefused: it refuses what was to be written.
         """
-        return await self._writer.execute(work)
+        return await self._writer.execute(work, is_brief=is_brief)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of a reader, which sees one moment; for the same modules as `write`.
@@ -225,12 +229,21 @@ class Inbox:
 
     # Dispatches -----------------------------------------------------------------------------------
 
-    async def route(self, routings: Sequence[Routing], *, at: datetime, lease: timedelta) -> Routed | None:
+    async def route(
+        self, routings: Sequence[Routing], *, at: datetime, lease: timedelta, unleased: Collection[str] = ()
+    ) -> Routed | None:
         """Write what matching decided; return what was made, ready dispatches leased to this process.
 
         None, and nothing is written, where a newer trigger set is in force than the one matched against.
+
+        Parameters
+        ----------
+        unleased: lanes that cannot take more now: their dispatches are leased by nobody.
         """
-        return await self.write(lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease))
+        return await self.write(
+            lambda c: routing.route(c, routings, at=at, owner=self.owner, lease=lease, unleased=unleased),
+            is_brief=routing.is_brief(routings),
+        )
 
     async def replay(
         self, routing_of_replay: Routing, *, at: datetime, lease: timedelta

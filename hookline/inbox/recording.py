@@ -1,16 +1,12 @@
 """Recording arrivals: deduplicated per door, counted, and written together.
 
-This is the hot path of the whole gateway. What every batch needs goes to the driver as text, all rows in one
-statement: the interpreter is given up and taken again with every call into SQLite, and while the event loop
-is busy each of those costs more than the row itself.
+This is the hot path of the whole gateway: what every batch needs goes straight to the driver, see driver.py.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -18,12 +14,11 @@ from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from hookline.event import Draft
 from hookline.inbox import counting
+from hookline.inbox.driver import Driver
 from hookline.inbox.records import Arrival, EventStatus, Recorded, storable, to_micros
 from hookline.inbox.schema import bodies, events
 
 DIGEST_BYTES = 16
-#: Rows in one statement. Each number of rows has a statement of its own, which the driver keeps.
-ROWS_AT_ONCE = 64
 
 _EVENT_COLUMNS = (
     "id", "door", "source", "source_id", "dedup_key", "type", "subject", "time_us", "accepted_us", "status",
@@ -60,16 +55,16 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     connection: inside the writer's transaction.
     arrivals: in order of arrival; several may have the same `source_id`.
     """
-    cursor = _Cursor(connection)
+    driver = Driver(connection)
     rows = [_event_row(arrival) for arrival in arrivals]
     _set_depths(connection, rows)
     _end_windows(connection, arrivals, rows)
-    _ignore_unexpected(cursor, arrivals, rows)
-    fresh = _insert_new(connection, cursor, rows)
+    _ignore_unexpected(driver, arrivals, rows)
+    fresh = _insert_new(connection, driver, rows)
     new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
-    cursor.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
+    driver.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
     if new:
-        cursor.run(counting.add_statement(connection), ("received", len(new)))
+        driver.run(counting.add_statement(connection), ("received", len(new)))
     if fresh is None:
         return [_recorded(row) for row in rows]
     return _outcomes(connection, arrivals, rows, fresh)
@@ -150,11 +145,11 @@ def _end_windows(connection: Connection, arrivals: Sequence[Arrival], rows: list
             )
 
 
-def _ignore_unexpected(cursor: _Cursor, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
+def _ignore_unexpected(driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
     """Route with the same write what no trigger expects, where the version that says so is in force."""
     if all(arrival.unexpected_in is None for arrival in arrivals):
         return
-    newest = cursor.run(_NEWEST_TRIGGER_SET).fetchone()[0] or 0
+    newest = driver.run(_NEWEST_TRIGGER_SET).fetchone()[0] or 0
     for arrival, row in zip(arrivals, rows, strict=True):
         if arrival.unexpected_in == newest:
             row[_STATUS] = EventStatus.IGNORED.value
@@ -165,45 +160,16 @@ def _ignore_unexpected(cursor: _Cursor, arrivals: Sequence[Arrival], rows: list[
 _NEWEST_TRIGGER_SET = "SELECT max(version) FROM trigger_sets"
 
 
-def _insert_new(connection: Connection, cursor: _Cursor, rows: list[Row]) -> set[str] | None:
+def _insert_new(connection: Connection, driver: Driver, rows: list[Row]) -> set[str] | None:
     """Insert the rows whose dedup key is new at their door; return their ids, or None for all of them."""
     # In one order everywhere: two gateways with the same keys would else wait for each other. Of rows with
     # the same key the one that came first goes first.
     in_order = sorted(rows, key=lambda row: (row[_DEDUP_KEY] or "", row[_DOOR], row[_ID]))
-    inserted = cursor.insert(events.name, _EVENT_COLUMNS, in_order, " ON CONFLICT DO NOTHING")
+    inserted = driver.insert(events.name, _EVENT_COLUMNS, in_order, " ON CONFLICT DO NOTHING")
     if inserted == len(rows):
         return None
     ids = [row[_ID] for row in rows]
     return set(connection.scalars(select(events.c.id).where(events.c.id.in_(ids))))
-
-
-class _Cursor:
-    """The driver's cursor inside the writer's transaction; statements are written with `?`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._cursor = connection.connection.cursor()
-        self._placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-
-    def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """Run a statement; return the driver's cursor."""
-        if self._placeholder != "?":
-            statement = statement.replace("?", self._placeholder)
-        return self._cursor.execute(statement, values)
-
-    def insert(self, table: str, columns: tuple[str, ...], rows: Sequence[Row], ending: str = "") -> int:
-        """Insert rows, many with one statement; return how many were inserted."""
-        inserted = 0
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            few = rows[start : start + ROWS_AT_ONCE]
-            statement = _insert_statement(table, columns, len(few), self._placeholder, ending)
-            inserted += self._cursor.execute(statement, tuple(chain.from_iterable(few))).rowcount
-        return inserted
-
-
-@functools.lru_cache(maxsize=1024)
-def _insert_statement(table: str, columns: tuple[str, ...], rows: int, placeholder: str, ending: str) -> str:
-    values = f"({', '.join([placeholder] * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([values] * rows)}{ending}"  # noqa: S608 # names of ours
 
 
 def _recorded(row: Row) -> Recorded:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from hookline.inbox import holding
+from hookline.inbox.driver import Driver
 from hookline.inbox.reading import dispatch_from_row
 from hookline.inbox.records import (
     Dispatch,
@@ -18,19 +19,29 @@ from hookline.inbox.records import (
     NewDispatch,
     Routed,
     Routing,
+    from_micros,
     id_at,
+    optional_moment,
     storable,
     to_micros,
 )
-from hookline.inbox.schema import dispatches, events, mirror_outbox, trigger_sets
-from hookline.inbox.standing import refresh_status
+from hookline.inbox.schema import dispatches, events, mirror_outbox
+from hookline.inbox.standing import derived_status, refresh_status
 
 #: Statuses that a dispatch is born with when it never starts a run.
 NEVER_RUNS = (DispatchStatus.FILTERED.value, DispatchStatus.DEAD.value)
+#: Events that are routed in about a millisecond.
+FEW = 16
 
 
 def route(
-    connection: Connection, routings: Sequence[Routing], *, at: datetime, owner: str, lease: timedelta
+    connection: Connection,
+    routings: Sequence[Routing],
+    *,
+    at: datetime,
+    owner: str,
+    lease: timedelta,
+    unleased: Collection[str] = (),
 ) -> Routed | None:
     """Write what routing decided; return what was made of it, the pending dispatches leased to `owner`.
 
@@ -44,81 +55,143 @@ def route(
     at: the routed time.
     owner: the gateway that will start the dispatches.
     lease: for how long nobody else may.
+    unleased: lanes whose dispatches are to be leased by nobody: they have to wait anyway.
     """
     newest = trigger_set_in_force(connection)
     if any(routing.trigger_set != newest for routing in routings):
         return None
     if any(_is_controlled(new) for routing in routings for new in routing.dispatches):
         holding.lock(connection)
-    now_us = to_micros(at)
-    first = [routing for routing in routings if not routing.replay]
-    ignored = _mark_routed(connection, [r for r in first if not r.dispatches], EventStatus.IGNORED, now_us)
-    pending = _mark_routed(connection, [r for r in first if r.dispatches], EventStatus.PENDING, now_us)
-    batch = _Batch()
-    for index, routing in enumerate(routings):
-        if not routing.dispatches:
-            continue
-        if routing.replay:
-            number = _next_replay(connection, routing)
-        else:
-            number = 0 if routing.event_id in pending else None
-            pending.discard(routing.event_id)
-        if number is not None:
-            # Ids a microsecond apart, so that replays of one transaction keep their order.
-            _make_dispatches(connection, batch, routing, number, now_us + index, at, owner, lease)
-            batch.events.append(routing.event_id)
-    if batch.rows:
-        connection.execute(insert(dispatches), batch.rows)
-    if batch.to_mirror:
-        connection.execute(insert(mirror_outbox), [{"event_id": each} for each in batch.to_mirror])
-    if batch.events:
-        refresh_status(connection, batch.events)
-    return Routed(ignored.union(batch.events), _read(connection, batch.made))
+    writing = _Writing(connection, at, owner, lease, unleased)
+    numbered = list(enumerate(routings))
+    apart = [each for each in numbered if _looks_at_others(each[1])]
+    routed, made = _route_together(writing, [each for each in numbered if not _looks_at_others(each[1])])
+    if apart:
+        also_routed, also_made = _route_apart(writing, apart)
+        routed |= also_routed
+        made = sorted(made + also_made, key=lambda dispatch: (dispatch.place, dispatch.id))
+    return Routed(routed, made)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What a batch of routings makes; written together where nothing has to see it earlier.
-
-    Parameters
-    ----------
-    made: ids of all dispatches.
-    rows: dispatches that are still to be inserted.
-    to_mirror: events that go into the outbox.
-    events: those that were routed or replayed.
-    """
-
-    made: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    to_mirror: list[str] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
+def is_brief(routings: Sequence[Routing]) -> bool:
+    """Return whether `route` is done with these in some hundred microseconds."""
+    return len(routings) <= FEW and not any(_looks_at_others(routing) for routing in routings)
 
 
 def trigger_set_in_force(connection: Connection) -> int:
     """Return the version of the newest trigger set; 0 before the first deploy."""
-    return connection.scalar(select(func.max(trigger_sets.c.version))) or 0
+    return Driver(connection).run("SELECT max(version) FROM trigger_sets").fetchone()[0] or 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What all routings of a transaction have in common; see `route`."""
+
+    connection: Connection
+    at: datetime
+    owner: str
+    lease: timedelta
+    unleased: Collection[str]
+
+    def row(self, index: int, routing: Routing, new: NewDispatch, number: int) -> dict[str, Any]:
+        """Return a new dispatch as a row."""
+        # Ids a microsecond apart, so that replays of one transaction keep their order.
+        dispatch_id = id_at(to_micros(self.at) + index)
+        row = _dispatch_row(self.connection, routing, new, number, dispatch_id, self.at)
+        if row["status"] == DispatchStatus.PENDING.value and new.lane not in self.unleased:
+            row |= {"lease_owner": self.owner, "lease_until_us": to_micros(self.at + self.lease)}
+        return row
+
+
+def _looks_at_others(routing: Routing) -> bool:
+    """Return whether what is made of an event depends on the dispatches that are there already."""
+    return routing.replay or any(_is_controlled(new) for new in routing.dispatches)
 
 
 def _is_controlled(new: NewDispatch) -> bool:
     return new.concurrency_key is not None or new.debounce_key is not None
 
 
+# Together: what nearly all events are ----------------------------------------------------------------
+
+
+def _route_together(
+    writing: _Writing, routings: Sequence[tuple[int, Routing]]
+) -> tuple[set[str], list[Dispatch]]:
+    """Route events for the first time, in a few statements for all of them."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    by_status: dict[EventStatus, list[str]] = {}
+    for index, routing in routings:
+        made = [writing.row(index, routing, new, 0) for new in routing.dispatches]
+        rows[routing.event_id] = made
+        by_status.setdefault(derived_status({row["status"] for row in made}), []).append(routing.event_id)
+    driver = Driver(writing.connection)
+    marked: set[str] = set()
+    for status, ids in sorted(by_status.items()):
+        marked |= _mark_routed(driver, ids, status, routings[0][1].trigger_set, writing.at)
+    new = [row for event_id, made in rows.items() if event_id in marked for row in made]
+    if new:
+        driver.insert(dispatches.name, tuple(new[0]), [tuple(row.values()) for row in new])
+    goes = dict.fromkeys(row["event_id"] for row in new if row["status"] not in NEVER_RUNS)
+    driver.insert(mirror_outbox.name, ("event_id",), [(event_id,) for event_id in goes])
+    return marked, [_new_dispatch(row) for row in new]
+
+
 def _mark_routed(
-    connection: Connection, routings: Sequence[Routing], status: EventStatus, now_us: int
+    driver: Driver, event_ids: Sequence[str], status: EventStatus, trigger_set: int, at: datetime
 ) -> set[str]:
     """Mark events as routed, all at once; return the ids of those that were not before."""
-    if not routings:
-        return set()
-    marked = connection.scalars(
-        update(events)
-        .where(
-            events.c.id.in_([routing.event_id for routing in routings]),
-            events.c.status == EventStatus.ACCEPTED.value,
-        )
-        .values(status=status.value, routed_us=now_us, trigger_set=routings[0].trigger_set)
-        .returning(events.c.id)
+    return driver.run_for(
+        "UPDATE events SET status = ?, routed_us = ?, trigger_set = ?"
+        " WHERE status = ? AND id IN ({keys}) RETURNING id",
+        (status.value, to_micros(at), trigger_set, EventStatus.ACCEPTED.value),
+        event_ids,
     )
-    return set(marked)
+
+
+def _new_dispatch(row: dict[str, Any]) -> Dispatch:
+    """Return the dispatch that a row makes; what the row does not say is not known of a new one."""
+    return Dispatch(
+        id=row["id"],
+        event_id=row["event_id"],
+        trigger_id=row["trigger_id"],
+        replay=row["replay"],
+        trigger_set=row["trigger_set"],
+        lane=row["lane"],
+        place=row["place"],
+        status=DispatchStatus(row["status"]),
+        created=from_micros(row["created_us"]),
+        reason=row["reason"],
+        due=optional_moment(row["due_us"]),
+        finished=optional_moment(row["finished_us"]),
+    )
+
+
+# Apart: replays, and what flow control holds ---------------------------------------------------------
+
+
+def _route_apart(
+    writing: _Writing, routings: Sequence[tuple[int, Routing]]
+) -> tuple[set[str], list[Dispatch]]:
+    """Route events one by one: each has to see the dispatches of the one before."""
+    connection = writing.connection
+    first = [routing.event_id for _, routing in routings if not routing.replay]
+    trigger_set = routings[0][1].trigger_set
+    left = _mark_routed(Driver(connection), first, EventStatus.PENDING, trigger_set, writing.at)
+    routed: list[str] = []
+    made: list[str] = []
+    for index, routing in routings:
+        if routing.replay:
+            number = _next_replay(connection, routing)
+        else:
+            number = 0 if routing.event_id in left else None
+            left.discard(routing.event_id)
+        if number is not None:
+            made += _make_dispatches(writing, index, routing, number)
+            routed.append(routing.event_id)
+    if routed:
+        refresh_status(connection, routed)
+    return set(routed), _read(connection, made)
 
 
 def _next_replay(connection: Connection, routing: Routing) -> int | None:
@@ -137,33 +210,22 @@ def _next_replay(connection: Connection, routing: Routing) -> int | None:
     return (newest or 0) + 1
 
 
-def _make_dispatches(
-    connection: Connection,
-    batch: _Batch,
-    routing: Routing,
-    number: int,
-    id_us: int,
-    at: datetime,
-    owner: str,
-    lease: timedelta,
-) -> None:
+def _make_dispatches(writing: _Writing, index: int, routing: Routing, number: int) -> list[str]:
+    connection = writing.connection
     goes_before = number and _ever_went(connection, routing.event_id)
     goes = False
+    made: list[str] = []
     for new in routing.dispatches:
-        row = _dispatch_row(connection, routing, new, number, id_at(id_us), at)
-        if row["status"] == DispatchStatus.PENDING.value:
-            row |= {"lease_owner": owner, "lease_until_us": to_micros(at + lease)}
-        if number or _is_controlled(new):
-            # At once: the concurrency key's count must see the ones before it, and so must the next replay.
-            connection.execute(insert(dispatches), row)
-        else:
-            batch.rows.append(row)
+        row = writing.row(index, routing, new, number)
+        # At once: the concurrency key's count must see the ones before it, and so must the next replay.
+        connection.execute(insert(dispatches), row)
         if number:
             _replace_dead(connection, row)
         goes = goes or row["status"] not in NEVER_RUNS
-        batch.made.append(row["id"])
+        made.append(row["id"])
     if goes and not goes_before:
-        batch.to_mirror.append(routing.event_id)
+        connection.execute(insert(mirror_outbox), {"event_id": routing.event_id})
+    return made
 
 
 def _ever_went(connection: Connection, event_id: str) -> bool:

@@ -1,7 +1,12 @@
-"""Group commit: one thread writes, and all that waits for it goes into one transaction.
+"""Group commit: all that waits for the disk goes into one transaction; nobody is answered before its commit.
 
 An fsync costs the same for one event as for a hundred. While one transaction is on its way to the disk,
-the next ones queue up; then they commit together. Nobody is answered before the commit.
+the next writes queue up; then they commit together.
+
+On SQLite what is brief, above all events, is written by the event loop itself, and a thread only commits:
+that is one call, in which it does not hold the interpreter. A thread that wrote the rows too would fight the
+loop for it, a dozen times in a transaction of half a millisecond. Whatever may take longer, or has to wait
+for a lock, is the thread's from beginning to end; so is everything on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +30,7 @@ from sqlalchemy.pool import StaticPool
 
 from hookline.errors import InboxError, InboxFull, InboxRefused
 from hookline.inbox.checkpointing import Checkpointer, checkpoint
+from hookline.inbox.engine import BUSY_TIMEOUT_SECONDS
 from hookline.inbox.recording import Vanished, record
 from hookline.inbox.records import Arrival, Recorded
 
@@ -35,6 +43,14 @@ QUEUE_LIMIT_BYTES = 128 * 1024 * 1024
 #: Writes in one transaction; a larger one would only keep the first of it waiting.
 BATCH_LIMIT = 512
 BATCH_LIMIT_BYTES = 8 * 1024 * 1024
+#: Writes in one transaction of the event loop, which stands still for 40 us each, and their bodies.
+BRIEF_LIMIT = 64
+BRIEF_LIMIT_BYTES = 256 * 1024
+#: Where the loop stood still for so long, the disk is slow: its next transactions are the thread's.
+SLOW_SECONDS = 0.05
+SLOW_FOR_SECONDS = 1.0
+#: Between two looks at a lock that another process holds.
+LOCKED_LOOK_AGAIN_SECONDS = 0.005
 #: PostgreSQL ends one of two transactions that wait for each other; it works when it is done again.
 TRIES = 5
 _DEADLOCK, _SERIALIZATION = "40P01", "40001"
@@ -52,14 +68,25 @@ class _Write:
 
     work: Arrival | Callable[[Connection], Any]
     future: asyncio.Future[Any]
+    size_bytes: int
+    is_brief: bool
 
-    @property
-    def size(self) -> int:
-        return len(self.work.draft.body) if isinstance(self.work, Arrival) else 0
+
+@dataclass(slots=True)
+class _Transaction:
+    """What goes to the disk together.
+
+    Parameters
+    ----------
+    results: of each write, where the event loop has done all of them and only the commit is left.
+    """
+
+    writes: list[_Write]
+    results: list[Any] | None
 
 
 class Writer:
-    """The one thread that writes to the inbox.
+    """The one connection that writes to the inbox, and the thread that waits for the disk.
 
     Parameters
     ----------
@@ -71,21 +98,30 @@ class Writer:
         # On PostgreSQL work takes locks that other gateways want too: it gets transactions of its own, so
         # that each takes them in one order.
         self._together = engine.dialect.name != "postgresql"
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._waiting_bytes = 0
         self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Write] = deque()
+        self._waiting_bytes = 0
         self._closed = False
+        # A transaction is under way, and begins the next one at its end.
+        self._busy = False
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+        self._brief_from = 0.0
         # SQLite's one connection is held; PostgreSQL's comes from the pool, which tries whether it lives.
         self._held = engine.connect() if engine.dialect.name == "sqlite" else None
         has_log = self._held is not None and not isinstance(engine.pool, StaticPool)
+        if self._held is not None:
+            # Who finds the lock taken is told at once: the event loop must not wait, the thread does itself.
+            self._held.connection.cursor().execute("PRAGMA busy_timeout = 0")
         self._checkpointer = Checkpointer(engine) if has_log else None
+        self._transactions: queue.SimpleQueue[_Transaction | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="hookline-inbox-writer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Return how many writes wait for the disk."""
-        return self._queue.qsize()
+        """Return how many writes wait for their transaction to begin."""
+        return len(self._waiting)
 
     async def record(self, arrival: Arrival) -> Recorded:
         """Write an arrival; return once it is on the disk.
@@ -95,53 +131,127 @@ class Writer:
         InboxFull: too many writes wait, or the disk refuses.
         """
         size = len(arrival.draft.body)
-        if self._queue.qsize() >= QUEUE_LIMIT or self._waiting_bytes + size > QUEUE_LIMIT_BYTES:
+        if len(self._waiting) >= QUEUE_LIMIT or self._waiting_bytes + size > QUEUE_LIMIT_BYTES:
             raise InboxFull("more writes wait for the disk than the inbox queues; retry in a second")
-        self._waiting_bytes += size
-        future = self._submit(arrival)
-        future.add_done_callback(lambda _: self._forget(size))
-        recorded: Recorded = await future
+        recorded: Recorded = await self._submit(arrival, size, is_brief=True)
         return recorded
 
-    async def execute(self, work: Callable[[Connection], T]) -> T:
+    async def execute(self, work: Callable[[Connection], T], *, is_brief: bool = False) -> T:
         """Run `work` inside the next transaction; return its result once that is on the disk.
 
         `work` may run again where its transaction had to be repeated.
+
+        Parameters
+        ----------
+        is_brief: it takes some hundred microseconds at most: the event loop may do it.
 
         Raises
         ------
         InboxFull: the database cannot write just now.
         InboxRefused: the database refuses what was to be written.
         """
-        result: T = await self._submit(work)
+        result: T = await self._submit(work, 0, is_brief=is_brief)
         return result
 
     async def close(self) -> None:
         """Write what waits, then end the thread."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
+            await self._at_rest.wait()
+            self._transactions.put(None)
             await asyncio.to_thread(self._thread.join)
 
-    def _forget(self, size: int) -> None:
-        self._waiting_bytes -= size
+    # In the event loop ----------------------------------------------------------------------------
 
-    def _submit(self, work: Arrival | Callable[[Connection], Any]) -> asyncio.Future[Any]:
+    def _submit(
+        self, work: Arrival | Callable[[Connection], Any], size_bytes: int, *, is_brief: bool
+    ) -> asyncio.Future[Any]:
         if self._closed:
             raise InboxError("the inbox is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Write(work, future))
+        self._waiting.append(_Write(work, future, size_bytes, is_brief))
+        self._waiting_bytes += size_bytes
+        if not self._busy:
+            self._busy = True
+            self._at_rest.clear()
+            # After what else has come in this moment.
+            self._loop.call_soon(self._begin_next)
         return future
 
+    def _begin_next(self) -> None:
+        """Begin a transaction with what waits, or rest."""
+        if self._waiting:
+            batch = self._next_batch()
+            self._transactions.put(_Transaction(batch, self._written_here(batch)))
+        else:
+            self._busy = False
+            self._at_rest.set()
+
+    def _next_batch(self) -> list[_Write]:
+        waiting = self._waiting
+        here = self._checkpointer is not None and waiting[0].is_brief
+        limit, limit_bytes = (BRIEF_LIMIT, BRIEF_LIMIT_BYTES) if here else (BATCH_LIMIT, BATCH_LIMIT_BYTES)
+        batch: list[_Write] = []
+        size_bytes = 0
+        while waiting and len(batch) < limit and size_bytes < limit_bytes:
+            batch.append(waiting.popleft())
+            size_bytes += batch[-1].size_bytes
+        self._waiting_bytes -= size_bytes
+        return batch
+
+    def _written_here(self, batch: list[_Write]) -> list[Any] | None:
+        """Return the results of brief writes, all but committed; None leaves everything to the thread."""
+        if self._held is None or self._checkpointer is None:
+            return None
+        started = self._loop.time()
+        if started < self._brief_from or not all(write.is_brief for write in batch):
+            return None
+        if sum([write.size_bytes for write in batch]) > BRIEF_LIMIT_BYTES:
+            return None
+        try:
+            _begin(self._held)
+            results = _perform(self._held, [write.work for write in batch])
+        except Exception:
+            # The thread does it again, and finds out what of it can be done.
+            _undo(self._held)
+            return None
+        if self._loop.time() - started > SLOW_SECONDS:
+            self._brief_from = self._loop.time() + SLOW_FOR_SECONDS
+        return results
+
+    def _go_on(self, writes: list[_Write], results: list[Any]) -> None:
+        """Begin the next transaction, then answer this one's writers: meanwhile the disk works."""
+        self._begin_next()
+        _answer(writes, results)
+
+    # In the thread --------------------------------------------------------------------------------
+
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            for part in self._parts(batch):
-                self._loop.call_soon_threadsafe(_deliver, part, self._commit(part))
-            self._keep_log_short()
+        tell = self._loop.call_soon_threadsafe
+        while (transaction := self._transactions.get()) is not None:
+            if self._together:
+                results = self._end_or_repeat(transaction)
+                self._keep_log_short()
+                tell(self._go_on, transaction.writes, results)
+            else:
+                for part in self._parts(transaction.writes):
+                    tell(_answer, part, self._commit(part))
+                tell(self._begin_next)
         if self._checkpointer is not None:
             self._checkpointer.close()
         if self._held is not None:
             self._held.close()
+
+    def _end_or_repeat(self, transaction: _Transaction) -> list[Any]:
+        """Commit what the event loop has written, or do it all here; return each write's result."""
+        if transaction.results is not None and self._held is not None:
+            try:
+                _end(self._held)
+            except Exception:
+                _undo(self._held)
+            else:
+                return transaction.results
+        return self._commit(transaction.writes)
 
     def _keep_log_short(self) -> None:
         if self._checkpointer is None or self._held is None:
@@ -151,27 +261,8 @@ class Writer:
             self._checkpointer.finish_wanted = False
             checkpoint(self._held.connection)
 
-    def _next_batch(self) -> list[_Write] | None:
-        first = self._queue.get()
-        if first is None:
-            return None
-        batch, size = [first], first.size
-        while len(batch) < BATCH_LIMIT and size < BATCH_LIMIT_BYTES:
-            try:
-                write = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if write is None:
-                self._queue.put(None)
-                break
-            batch.append(write)
-            size += write.size
-        return batch
-
     def _parts(self, batch: list[_Write]) -> list[list[_Write]]:
-        """Return the batch as the transactions that it is to be."""
-        if self._together:
-            return [batch]
+        """Return the batch as the transactions that it is to be on PostgreSQL."""
         arrivals = [write for write in batch if isinstance(write.work, Arrival)]
         rest = [[write] for write in batch if not isinstance(write.work, Arrival)]
         return [arrivals, *rest] if arrivals else rest
@@ -198,9 +289,44 @@ class Writer:
         if self._held is None:
             with self._engine.begin() as connection:
                 yield connection
-        else:
-            with self._held.begin():
-                yield self._held
+            return
+        _begin_patiently(self._held)
+        try:
+            yield self._held
+            _end(self._held)
+        except BaseException:
+            _undo(self._held)
+            raise
+
+
+# A transaction on SQLite is the driver's: SQLAlchemy's own costs more than what is in a small one. Whatever
+# goes through SQLAlchemy in between finds it begun; see engine.py.
+
+
+def _begin(connection: Connection) -> None:
+    # The lock is taken at once: a transaction that begins as a reader could fail when it writes.
+    connection.connection.cursor().execute("BEGIN IMMEDIATE")
+
+
+def _begin_patiently(connection: Connection) -> None:
+    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            return _begin(connection)
+        except sqlite3.OperationalError as failed:
+            if failed.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(LOCKED_LOOK_AGAIN_SECONDS)
+
+
+def _end(connection: Connection) -> None:
+    connection.commit()
+    connection.connection.commit()
+
+
+def _undo(connection: Connection) -> None:
+    connection.rollback()
+    connection.connection.rollback()
 
 
 def _perform(connection: Connection, works: list[Arrival | Callable[[Connection], Any]]) -> list[Any]:
@@ -237,8 +363,8 @@ def _explained(failed: Exception) -> Exception:
     return InboxRefused(f"the inbox cannot hold this: {cause}")
 
 
-def _deliver(batch: list[_Write], results: list[Any]) -> None:
-    for write, result in zip(batch, results, strict=True):
+def _answer(writes: list[_Write], results: list[Any]) -> None:
+    for write, result in zip(writes, results, strict=True):
         if write.future.done():  # the caller was cancelled; the write stands
             continue
         if isinstance(result, Exception):
