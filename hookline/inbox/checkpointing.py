@@ -18,7 +18,7 @@ from sqlalchemy import Engine, PoolProxiedConnection
 
 log = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.5
+INTERVAL_SECONDS = 0.2
 #: From so many pages on (of 4 KiB) the writer is asked to finish, so that the log begins again.
 LONG_LOG_PAGES = 16_384
 #: Before that; of four, one nearly always catches up with the writer.
