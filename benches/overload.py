@@ -58,6 +58,7 @@ def overload(folder: Path, given: argparse.Namespace) -> None:
         print(f"accepted about {accepted / given.seconds:.0f}/s; memory at most {peak.mib:.0f} MiB")
         assert set(load.statuses) <= ALLOWED, f"other answers: {load.statuses}"
         assert peak.mib < given.memory_mib, "memory is not bounded"
+        assert accepted / given.seconds > capacity.per_second / 2, "turning away leaves no time to accept"
     ids = _door.acknowledged(folder / "overload")
     lost = _door.missing_from_inbox(gateway.inbox, ids)
     print(f"{len(ids)} acknowledged, {len(lost)} of them not in the inbox")

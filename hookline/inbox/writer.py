@@ -43,9 +43,8 @@ QUEUE_LIMIT_BYTES = 128 * 1024 * 1024
 #: Writes in one transaction; a larger one would only keep the first of it waiting.
 BATCH_LIMIT = 512
 BATCH_LIMIT_BYTES = 8 * 1024 * 1024
-#: Writes in one transaction of the event loop, which stands still for 40 us each, and their bodies.
-BRIEF_LIMIT = 64
-BRIEF_LIMIT_BYTES = 256 * 1024
+#: Bodies in one transaction of the event loop, which stands still for 25 us an event.
+BRIEF_LIMIT_BYTES = 1024 * 1024
 #: Where the loop stood still for so long, the disk is slow: its next transactions are the thread's.
 SLOW_SECONDS = 0.05
 SLOW_FOR_SECONDS = 1.0
@@ -189,11 +188,10 @@ class Writer:
 
     def _next_batch(self) -> list[_Write]:
         waiting = self._waiting
-        here = self._checkpointer is not None and waiting[0].is_brief
-        limit, limit_bytes = (BRIEF_LIMIT, BRIEF_LIMIT_BYTES) if here else (BATCH_LIMIT, BATCH_LIMIT_BYTES)
+        limit_bytes = BRIEF_LIMIT_BYTES if waiting[0].is_brief else BATCH_LIMIT_BYTES
         batch: list[_Write] = []
         size_bytes = 0
-        while waiting and len(batch) < limit and size_bytes < limit_bytes:
+        while waiting and len(batch) < BATCH_LIMIT and size_bytes < limit_bytes:
             batch.append(waiting.popleft())
             size_bytes += batch[-1].size_bytes
         self._waiting_bytes -= size_bytes
@@ -203,7 +201,7 @@ class Writer:
         """Return the results of brief writes, all but committed; None leaves everything to the thread."""
         if self._held is None or self._checkpointer is None:
             return None
-        started = self._loop.time()
+        started = time.monotonic()  # the loop's own stands still while it does
         if started < self._brief_from or not all(write.is_brief for write in batch):
             return None
         if sum([write.size_bytes for write in batch]) > BRIEF_LIMIT_BYTES:
@@ -215,8 +213,8 @@ class Writer:
             # The thread does it again, and finds out what of it can be done.
             _undo(self._held)
             return None
-        if self._loop.time() - started > SLOW_SECONDS:
-            self._brief_from = self._loop.time() + SLOW_FOR_SECONDS
+        if time.monotonic() - started > SLOW_SECONDS:
+            self._brief_from = time.monotonic() + SLOW_FOR_SECONDS
         return results
 
     def _go_on(self, writes: list[_Write], results: list[Any]) -> None:
