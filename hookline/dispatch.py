@@ -245,8 +245,8 @@ class Dispatcher:
                 self._starter.keep(event, data_bytes(event))
         if any(dispatch.status is DispatchStatus.HELD for dispatch in routed.dispatches):
             self._held_changed.set()
-        await self.pass_on([dispatch for dispatch in routed.ready if dispatch.lane not in full])
         self.look({dispatch.lane for dispatch in routed.ready} & full)
+        await self.pass_on([dispatch for dispatch in routed.ready if dispatch.lane not in full])
         if not replay:
             # An event that recovery found may have been offered too.
             self.metrics.routed((event for event in events if event.id in routed.events), at)

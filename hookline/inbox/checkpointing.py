@@ -39,14 +39,16 @@ class Checkpointer:
         self._connection = engine.raw_connection()
         self._written = False
         self._stop = threading.Event()
-        #: The log is long, and nearly all of it is copied.
-        self.finish_wanted = False
+        # The log is long, and nearly all of it is copied.
+        self._finish_wanted = False
         self._thread = threading.Thread(target=self._run, name="hookline-inbox-checkpointer", daemon=True)
         self._thread.start()
 
-    def written(self) -> None:
-        """Take the news of a commit."""
+    def written(self) -> bool:
+        """Take the news of a commit; return whether the writer is to copy the last pages now."""
         self._written = True
+        wanted, self._finish_wanted = self._finish_wanted, False
+        return wanted
 
     def close(self) -> None:
         """End; what is left is copied when the last connection closes."""
@@ -65,7 +67,7 @@ class Checkpointer:
                     # ones do. Otherwise all of that, 20 ms, would be left to the writer.
                     for _ in range(SHORT_PASSES):
                         checkpoint(self._connection)
-                    self.finish_wanted = True
+                    self._finish_wanted = True
 
 
 def checkpoint(connection: PoolProxiedConnection) -> int:

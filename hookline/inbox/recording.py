@@ -58,7 +58,7 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     driver = Driver(connection)
     rows = [_event_row(arrival) for arrival in arrivals]
     _set_depths(connection, rows)
-    _end_windows(connection, arrivals, rows)
+    _end_windows(driver, arrivals, rows)
     _ignore_unexpected(driver, arrivals, rows)
     fresh = _insert_new(connection, driver, rows)
     new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
@@ -129,20 +129,16 @@ def _set_depths(connection: Connection, rows: list[Row]) -> None:
             row[_DEPTH] = depths.get(row[_CAUSE], 0) + 1
 
 
-def _end_windows(connection: Connection, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
+def _end_windows(driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
     """Let go of body digests whose window is over, so that the same body is an event again."""
     for arrival, row in zip(arrivals, rows, strict=True):
         window = arrival.draft.dedup_window
         if window is not None and arrival.draft.source_id is None:
-            connection.execute(
-                update(events)
-                .where(
-                    events.c.door == row[_DOOR],
-                    events.c.dedup_key == row[_DEDUP_KEY],
-                    events.c.accepted_us <= to_micros(arrival.accepted - window),
-                )
-                .values(dedup_key=None)
-            )
+            oldest_us = to_micros(arrival.accepted - window)
+            driver.run(_END_WINDOW, (row[_DOOR], row[_DEDUP_KEY], oldest_us))
+
+
+_END_WINDOW = "UPDATE events SET dedup_key = NULL WHERE door = ? AND dedup_key = ? AND accepted_us <= ?"
 
 
 def _ignore_unexpected(driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -36,6 +37,8 @@ from hookline.inbox.records import Arrival, Recorded
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 #: Writes that may wait for the disk; beyond this the door says 503 instead of growing.
 QUEUE_LIMIT = 4096
 #: Bodies that may wait for the disk.
@@ -48,6 +51,9 @@ BRIEF_LIMIT_BYTES = 1024 * 1024
 #: Where the loop stood still for so long, the disk is slow: its next transactions are the thread's.
 SLOW_SECONDS = 0.05
 SLOW_FOR_SECONDS = 1.0
+#: Where a lock was held for too long, the next transactions wait for it no longer than this: who waits behind
+#: them has waited already.
+LOCKED_OUT_SECONDS = 0.1
 #: Between two looks at a lock that another process holds.
 LOCKED_LOOK_AGAIN_SECONDS = 0.005
 #: PostgreSQL ends one of two transactions that wait for each other; it works when it is done again.
@@ -106,6 +112,7 @@ class Writer:
         self._at_rest = asyncio.Event()
         self._at_rest.set()
         self._brief_from = 0.0
+        self._is_locked_out = False
         # SQLite's one connection is held; PostgreSQL's comes from the pool, which tries whether it lives.
         self._held = engine.connect() if engine.dialect.name == "sqlite" else None
         has_log = self._held is not None and not isinstance(engine.pool, StaticPool)
@@ -179,20 +186,21 @@ class Writer:
 
     def _begin_next(self) -> None:
         """Begin a transaction with what waits, or rest."""
-        if self._waiting:
-            batch = self._next_batch()
-            self._transactions.put(_Transaction(batch, self._written_here(batch)))
-        else:
+        if not self._waiting:
             self._busy = False
             self._at_rest.set()
+            return
+        transaction = _Transaction(self._next_batch(), None)
+        try:
+            transaction.results = self._written_here(transaction.writes)
+        finally:
+            self._transactions.put(transaction)
 
     def _next_batch(self) -> list[_Write]:
-        waiting = self._waiting
-        limit_bytes = BRIEF_LIMIT_BYTES if waiting[0].is_brief else BATCH_LIMIT_BYTES
         batch: list[_Write] = []
         size_bytes = 0
-        while waiting and len(batch) < BATCH_LIMIT and size_bytes < limit_bytes:
-            batch.append(waiting.popleft())
+        while self._waiting and len(batch) < BATCH_LIMIT and size_bytes < BATCH_LIMIT_BYTES:
+            batch.append(self._waiting.popleft())
             size_bytes += batch[-1].size_bytes
         self._waiting_bytes -= size_bytes
         return batch
@@ -209,32 +217,41 @@ class Writer:
         try:
             _begin(self._held)
             results = _perform(self._held, [write.work for write in batch])
-        except Exception:
+        except BaseException as failed:
             # The thread does it again, and finds out what of it can be done.
             _undo(self._held)
-            return None
+            if isinstance(failed, Exception):
+                return None
+            raise
         if time.monotonic() - started > SLOW_SECONDS:
             self._brief_from = time.monotonic() + SLOW_FOR_SECONDS
         return results
 
     def _go_on(self, writes: list[_Write], results: list[Any]) -> None:
         """Begin the next transaction, then answer this one's writers: meanwhile the disk works."""
-        self._begin_next()
-        _answer(writes, results)
+        try:
+            self._begin_next()
+        finally:
+            _answer(writes, results)
 
     # In the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         tell = self._loop.call_soon_threadsafe
         while (transaction := self._transactions.get()) is not None:
-            if self._together:
-                results = self._end_or_repeat(transaction)
-                self._keep_log_short()
-                tell(self._go_on, transaction.writes, results)
-            else:
+            if not self._together:
                 for part in self._parts(transaction.writes):
                     tell(_answer, part, self._commit(part))
                 tell(self._begin_next)
+                continue
+            results = self._end_or_repeat(transaction)
+            if self._held is not None and self._checkpointer is not None and self._checkpointer.written():
+                # It takes some milliseconds, and these writers have what they wait for.
+                tell(_answer, transaction.writes, results)
+                checkpoint(self._held.connection)
+                tell(self._begin_next)
+            else:
+                tell(self._go_on, transaction.writes, results)
         if self._checkpointer is not None:
             self._checkpointer.close()
         if self._held is not None:
@@ -251,14 +268,6 @@ class Writer:
                 return transaction.results
         return self._commit(transaction.writes)
 
-    def _keep_log_short(self) -> None:
-        if self._checkpointer is None or self._held is None:
-            return
-        self._checkpointer.written()
-        if self._checkpointer.finish_wanted:
-            self._checkpointer.finish_wanted = False
-            checkpoint(self._held.connection)
-
     def _parts(self, batch: list[_Write]) -> list[list[_Write]]:
         """Return the batch as the transactions that it is to be on PostgreSQL."""
         arrivals = [write for write in batch if isinstance(write.work, Arrival)]
@@ -273,7 +282,9 @@ class Writer:
             try:
                 with self._transaction() as connection:
                     return _perform(connection, [write.work for write in batch])
-            except Exception as failed:
+            except (
+                BaseException
+            ) as failed:  # whatever a work raises is its writer's, and must not end the thread
                 if _is_conflict(failed) and tries < TRIES:
                     continue
                 if len(batch) == 1 or _is_transient(failed):
@@ -288,7 +299,7 @@ class Writer:
             with self._engine.begin() as connection:
                 yield connection
             return
-        _begin_patiently(self._held)
+        self._begin_patiently(self._held)
         try:
             yield self._held
             _end(self._held)
@@ -296,25 +307,33 @@ class Writer:
             _undo(self._held)
             raise
 
+    def _begin_patiently(self, held: Connection) -> None:
+        """Begin once nobody else has the lock; wait for it as long as senders do, but not again and again."""
+        patience_seconds = LOCKED_OUT_SECONDS if self._is_locked_out else BUSY_TIMEOUT_SECONDS
+        until = time.monotonic() + patience_seconds
+        while True:
+            try:
+                _begin(held)
+            except sqlite3.OperationalError as failed:
+                self._is_locked_out = failed.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not self._is_locked_out or time.monotonic() > until:
+                    raise
+            else:
+                self._is_locked_out = False
+                return
+            time.sleep(LOCKED_LOOK_AGAIN_SECONDS)
+
 
 # A transaction on SQLite is the driver's: SQLAlchemy's own costs more than what is in a small one. Whatever
 # goes through SQLAlchemy in between finds it begun; see engine.py.
 
 
 def _begin(connection: Connection) -> None:
+    driver = connection.connection
+    if driver.in_transaction:  # one that could not even be undone
+        driver.rollback()
     # The lock is taken at once: a transaction that begins as a reader could fail when it writes.
-    connection.connection.cursor().execute("BEGIN IMMEDIATE")
-
-
-def _begin_patiently(connection: Connection) -> None:
-    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        try:
-            return _begin(connection)
-        except sqlite3.OperationalError as failed:
-            if failed.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-        time.sleep(LOCKED_LOOK_AGAIN_SECONDS)
+    driver.cursor().execute("BEGIN IMMEDIATE")
 
 
 def _end(connection: Connection) -> None:
@@ -323,8 +342,12 @@ def _end(connection: Connection) -> None:
 
 
 def _undo(connection: Connection) -> None:
-    connection.rollback()
-    connection.connection.rollback()
+    try:
+        connection.rollback()
+        connection.connection.rollback()
+    except Exception as failed:
+        # What made it necessary is what is answered; the next transaction tries again.
+        log.warning("A transaction of the inbox cannot be undone: %s", failed)
 
 
 def _perform(connection: Connection, works: list[Arrival | Callable[[Connection], Any]]) -> list[Any]:
@@ -340,18 +363,18 @@ def _perform(connection: Connection, works: list[Arrival | Callable[[Connection]
     return results
 
 
-def _is_conflict(failed: Exception) -> bool:
+def _is_conflict(failed: BaseException) -> bool:
     """Return whether another gateway's transaction was in the way."""
     cause = failed.orig if isinstance(failed, DBAPIError) else failed
     return isinstance(cause, Vanished) or getattr(cause, "sqlstate", None) in (_DEADLOCK, _SERIALIZATION)
 
 
-def _is_transient(failed: Exception) -> bool:
+def _is_transient(failed: BaseException) -> bool:
     """Return whether the database cannot write anything just now: locked, full, or away."""
     return isinstance(failed, _TRANSIENT)
 
 
-def _explained(failed: Exception) -> Exception:
+def _explained(failed: BaseException) -> BaseException:
     """Return a database's error as ours: what failed and what can be done."""
     if not isinstance(failed, _DATABASE):
         return failed
@@ -365,7 +388,7 @@ def _answer(writes: list[_Write], results: list[Any]) -> None:
     for write, result in zip(writes, results, strict=True):
         if write.future.done():  # the caller was cancelled; the write stands
             continue
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             write.future.set_exception(result)
         else:
             write.future.set_result(result)

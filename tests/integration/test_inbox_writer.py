@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,28 @@ async def test_a_lock_that_is_held_too_long_is_said(
         await inbox.record(draft(data=1))
 
     assert await inbox.totals() == {}
+    assert await inbox.write(who) is not LOOP
     await inbox.record(draft(data=1))
     assert (await inbox.totals())["received"] == 1
+
+
+async def test_who_waits_behind_a_lock_is_not_made_to_wait_as_long_again(
+    inbox: Inbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands may wait in dozens of transactions; each has waited already when its turn comes."""
+    monkeypatch.setattr(writer, "BUSY_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(writer, "LOCKED_OUT_SECONDS", 0.0)
+    monkeypatch.setattr(writer, "BATCH_LIMIT", 1)
+    with contextlib.closing(_lock(path)):
+        started = time.monotonic()
+        recording = [inbox.record(draft(data=each)) for each in range(20)]
+        refused = await asyncio.gather(*recording, return_exceptions=True)
+        took_seconds = time.monotonic() - started
+    assert {type(each) for each in refused} == {InboxFull}
+    assert took_seconds < 10  # and not 20
+
+    for each in range(2):
+        await inbox.record(draft(data=each))
 
 
 # What fails -----------------------------------------------------------------------------------------
@@ -132,6 +153,35 @@ async def test_a_brief_write_that_cannot_be_done_does_not_spoil_the_others(inbox
     )
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert (await inbox.totals())["received"] == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, asyncio.CancelledError])
+async def test_nothing_stops_the_writer(inbox: Inbox, stop: type[BaseException]) -> None:
+    """Ctrl-C may come in the middle of a transaction: what was in it is written all the same."""
+    given: list[BaseException] = [stop()]
+
+    def stopped(_: Any) -> str:
+        if given:
+            raise given.pop()
+        return "done"
+
+    loop = asyncio.get_running_loop()
+    interrupted = loop.create_future()
+    begin_next = inbox._writer._begin_next
+
+    def begin() -> None:
+        try:
+            begin_next()
+        except BaseException as raised:
+            interrupted.set_result(raised)
+
+    inbox._writer._begin_next = begin  # type: ignore[method-assign] # else the loop of the test would end
+    recorded, done = await asyncio.gather(inbox.record(draft()), inbox.write(stopped, is_brief=True))
+
+    assert isinstance(await interrupted, stop)
+    assert done == "done"
+    assert await inbox.event(recorded[0].id) is not None
+    await inbox.record(draft(data=2))
 
 
 async def test_a_commit_that_fails_answers_nobody(inbox: Inbox) -> None:
@@ -189,3 +239,19 @@ async def test_a_dispatch_of_a_full_lane_is_nobodys(inbox: Inbox) -> None:
     assert {dispatch.lane for dispatch in routed.ready} == {"a/full", "a/free"}
     assert [each.lane for each in await desk.claim("a/full")] == ["a/full"]
     assert await desk.claim("a/free") == []
+
+
+async def test_an_event_that_is_twice_in_a_batch_is_routed_once(inbox: Inbox) -> None:
+    """Recovery may find what was offered too; the first plan counts."""
+    desk = Desk(inbox, Clock())
+    event = await desk.record()
+    version, _ = await inbox.trigger_set()
+    twice = [Routing(event.id, version, (to_start(),)), Routing(event.id, version, ())]
+
+    routed = await inbox.route(twice, at=desk.clock(), lease=LEASE)
+
+    assert routed is not None
+    assert [each.status.value for each in routed.dispatches] == ["pending"]
+    stored = await inbox.event(event.id)
+    assert stored is not None
+    assert stored.status.value == "pending"
