@@ -98,6 +98,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def wait_until_idle(pid: int, timeout_seconds: float = 60) -> float:
+    """Wait until a process uses less than a tenth of a processor; return for how long, in seconds."""
+    started = time.monotonic()
+    before = cpu_seconds(pid)
+    while time.monotonic() - started < timeout_seconds:
+        time.sleep(1)
+        now = cpu_seconds(pid)
+        if now - before < 0.1:
+            break
+        before = now
+    return time.monotonic() - started
+
+
 @contextlib.contextmanager
 def running(folder: Path, sources: str, **env: str) -> Iterator[tuple[Gateway, PrefectServer]]:
     """Give a gateway with its dispatcher, beside a stock Prefect server that has the triggers' deployment."""

@@ -48,7 +48,12 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
             for mode in given.modes:
                 load = drive(gateway, prefect, mode, folder, given)
                 results[mode].append(load)
-                print(f"  round {number + 1} {figures([load])}  {MODES[mode]}")
+                print(f"  round {number + 1} {figures([load])}  {MODES[mode]}", flush=True)
+                if mode == "prefect":
+                    # It still works on what it has acknowledged; the next round is not to pay for that.
+                    assert prefect.process is not None
+                    after = _door.wait_until_idle(prefect.process.pid)
+                    print(f"          and {after:.0f} s until Prefect's server was at rest again")
         print(
             f"gateway's memory: {gateway.memory_mib():.0f} MiB; load of the machine: {_door.load_average()}"
         )
