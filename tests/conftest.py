@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from tests.support.servers import PrefectServer, running_prefect
 
 pytest_plugins = ["tests.support.postgres"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A script's `&` has it ignored, which is inherited; and Prefect's worker, asked to stop, sends itself one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
