@@ -12,7 +12,7 @@ from tests.support.servers import PrefectServer, running_prefect
 pytest_plugins = ["tests.support.postgres"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A script's `&` has it ignored, which is inherited; and Prefect's worker, asked to stop, sends itself one.
+    # A script's `&` ignores it, which is inherited; and Prefect's worker, asked to stop, sends itself one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
