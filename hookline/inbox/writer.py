@@ -311,6 +311,7 @@ class Writer:
         """Begin once nobody else has the lock; wait for it as long as senders do, but not again and again."""
         patience_seconds = LOCKED_OUT_SECONDS if self._is_locked_out else BUSY_TIMEOUT_SECONDS
         until = time.monotonic() + patience_seconds
+        never = threading.Event()  # `time.sleep` fails where a clock is not the system's (faketime)
         while True:
             try:
                 _begin(held)
@@ -321,7 +322,7 @@ class Writer:
             else:
                 self._is_locked_out = False
                 return
-            time.sleep(LOCKED_LOOK_AGAIN_SECONDS)
+            never.wait(LOCKED_LOOK_AGAIN_SECONDS)
 
 
 # A transaction on SQLite is the driver's: SQLAlchemy's own costs more than what is in a small one. Whatever
