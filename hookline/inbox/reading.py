@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -271,7 +272,7 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
     )
 
 
-def dispatch_from_row(row: Row[Any]) -> Dispatch:
+def dispatch_from_row(row: Row[Any] | SimpleNamespace) -> Dispatch:
     """Return a row of `dispatches` as a value."""
     return Dispatch(
         id=row.id,

@@ -16,6 +16,7 @@ from hookline.event import Draft
 from hookline.inbox import counting
 from hookline.inbox.driver import Driver
 from hookline.inbox.records import Arrival, EventStatus, Recorded, storable, to_micros
+from hookline.inbox.routing import trigger_set_in_force
 from hookline.inbox.schema import bodies, events
 
 DIGEST_BYTES = 16
@@ -145,15 +146,12 @@ def _ignore_unexpected(driver: Driver, arrivals: Sequence[Arrival], rows: list[R
     """Route with the same write what no trigger expects, where the version that says so is in force."""
     if all(arrival.unexpected_in is None for arrival in arrivals):
         return
-    newest = driver.run(_NEWEST_TRIGGER_SET).fetchone()[0] or 0
+    newest = trigger_set_in_force(driver)
     for arrival, row in zip(arrivals, rows, strict=True):
         if arrival.unexpected_in == newest:
             row[_STATUS] = EventStatus.IGNORED.value
             row[_ROUTED] = row[_ACCEPTED]
             row[_TRIGGER_SET] = newest
-
-
-_NEWEST_TRIGGER_SET = "SELECT max(version) FROM trigger_sets"
 
 
 def _insert_new(connection: Connection, driver: Driver, rows: list[Row]) -> set[str] | None:

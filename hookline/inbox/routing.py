@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -19,9 +20,7 @@ from hookline.inbox.records import (
     NewDispatch,
     Routed,
     Routing,
-    from_micros,
     id_at,
-    optional_moment,
     storable,
     to_micros,
 )
@@ -57,15 +56,17 @@ def route(
     lease: for how long nobody else may.
     unleased: lanes whose dispatches are to be leased by nobody: they have to wait anyway.
     """
-    newest = trigger_set_in_force(connection)
+    newest = trigger_set_in_force(Driver(connection))
     if any(routing.trigger_set != newest for routing in routings):
         return None
     if any(_is_controlled(new) for routing in routings for new in routing.dispatches):
         holding.lock(connection)
     writing = _Writing(connection, at, owner, lease, unleased)
-    numbered = list(enumerate(routings))
-    apart = [each for each in numbered if _looks_at_others(each[1])]
-    routed, made = _route_together(writing, [each for each in numbered if not _looks_at_others(each[1])])
+    together: list[tuple[int, Routing]] = []
+    apart: list[tuple[int, Routing]] = []
+    for index, routing in enumerate(routings):
+        (apart if _looks_at_others(routing) else together).append((index, routing))
+    routed, made = _route_together(writing, together)
     if apart:
         also_routed, also_made = _route_apart(writing, apart)
         routed |= also_routed
@@ -79,9 +80,9 @@ def is_brief(routings: Sequence[Routing]) -> bool:
     return rows <= FEW and not any(_looks_at_others(routing) for routing in routings)
 
 
-def trigger_set_in_force(connection: Connection) -> int:
+def trigger_set_in_force(driver: Driver) -> int:
     """Return the version of the newest trigger set; 0 before the first deploy."""
-    return Driver(connection).run("SELECT max(version) FROM trigger_sets").fetchone()[0] or 0
+    return driver.run("SELECT max(version) FROM trigger_sets").fetchone()[0] or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +153,13 @@ def _mark_routed(
     )
 
 
+#: What the database gives a new dispatch where its row does not say.
+_NEW: dict[str, Any] = {**dict.fromkeys(dispatches.c.keys()), "attempts": 0, "seen": False}
+
+
 def _new_dispatch(row: dict[str, Any]) -> Dispatch:
-    """Return the dispatch that a row makes; what the row does not say is not known of a new one."""
-    return Dispatch(
-        id=row["id"],
-        event_id=row["event_id"],
-        trigger_id=row["trigger_id"],
-        replay=row["replay"],
-        trigger_set=row["trigger_set"],
-        lane=row["lane"],
-        place=row["place"],
-        status=DispatchStatus(row["status"]),
-        created=from_micros(row["created_us"]),
-        reason=row["reason"],
-        concurrency_limit=row["concurrency_limit"],
-        due=optional_moment(row["due_us"]),
-        finished=optional_moment(row["finished_us"]),
-    )
+    """Return the dispatch that a row makes, without reading it back."""
+    return dispatch_from_row(SimpleNamespace(**(_NEW | row)))
 
 
 # Apart: replays, and what flow control holds ---------------------------------------------------------

@@ -282,9 +282,8 @@ class Writer:
             try:
                 with self._transaction() as connection:
                     return _perform(connection, [write.work for write in batch])
-            except (
-                BaseException
-            ) as failed:  # whatever a work raises is its writer's, and must not end the thread
+            # Whatever a work raises is its writer's, and must not end the thread.
+            except BaseException as failed:
                 if _is_conflict(failed) and tries < TRIES:
                     continue
                 if len(batch) == 1 or _is_transient(failed):
