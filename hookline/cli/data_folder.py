@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from hookline.errors import HooklineError
+from hookline.private_files import make_private_file, make_private_folder
 
 LOCK = "up.lock"
 RUNNING = "up.json"
@@ -27,9 +28,8 @@ def locked(folder: Path) -> Iterator[None]:
     ------
     HooklineError: another `hookline up` holds it; says how to reach or avoid it.
     """
-    # It is going to hold what senders sent.
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    make_private_file(folder / LOCK)
+    handle = os.open(folder / LOCK, os.O_RDWR)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def development_secrets(folder: Path, names: Iterable[str]) -> dict[str, str]:
     known: dict[str, str] = _read(path)
     wanted = {name: known.get(name) or secrets.token_hex(32) for name in names}
     if wanted.keys() - known.keys():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         draft = folder / f"{SECRETS}.new"
         draft.touch(mode=0o600)
         draft.write_bytes(orjson.dumps({**known, **wanted}, option=orjson.OPT_INDENT_2) + b"\n")

@@ -46,7 +46,6 @@ async def deploy_project(
         await _until_healthy(prefect, wait)
         if create_pool and await prefect.create_pool(POOL, POOL):
             tell(f"Made the work pool {POOL}")
-        settings.data.mkdir(parents=True, exist_ok=True)
         async with Inbox.open(settings.database_url) as inbox:
             return await carry_out(plan, inbox, prefect, progress=tell)
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from hookline.errors import InboxError
+from hookline.private_files import make_private_file
 
 #: Another process may hold the write lock for a while (a backup, a vacuum); wait, then say so. Senders
 #: wait as long, and most of them give up after 10 seconds.
@@ -85,7 +86,11 @@ def _open_postgresql(url: URL, *, writing: bool) -> Engine:
 def _open_sqlite(url: URL, *, writing: bool) -> Engine:
     in_memory = is_in_memory(url)
     if not in_memory:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        database = str(url.database)
+        # SQLite gives its log and its index the permissions of the database, when it makes them.
+        for path in (database, f"{database}-wal", f"{database}-shm"):
+            if path == database or Path(path).exists():
+                make_private_file(Path(path))
     pool: dict[str, Any] = (
         {"poolclass": StaticPool}
         if in_memory

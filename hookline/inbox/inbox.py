@@ -35,6 +35,7 @@ from hookline.inbox.records import (
     to_micros,
 )
 from hookline.inbox.writer import Writer
+from hookline.private_files import make_private_file
 
 T = TypeVar("T")
 
@@ -406,7 +407,7 @@ def _only_dispatcher(url: URL) -> Any:
         yield
         return
     path = Path(f"{url.database}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_file(path)
     with path.open("w") as lock:
         _take(lock, path)
         yield
