@@ -10,17 +10,21 @@ from hookline.event import rfc3339
 from hookline.inbox import FINAL_EVENT, Dispatch, DispatchStatus, EventStatus, StoredEvent, Tracked
 
 
-def tracking_document(tracked: Tracked, run_url: Callable[[str], str]) -> dict[str, Any]:
+def tracking_document(
+    tracked: Tracked, run_url: Callable[[str], str], explanation: str | None = None
+) -> dict[str, Any]:
     """Return an event's tracking document.
 
     Parameters
     ----------
     tracked: the event and all that became of it.
     run_url: gives the address of a flow run's page in the Prefect UI.
+    explanation: why it was ignored, in one sentence; None where it was not.
     """
     event = tracked.event
     return {
         **event_summary(event),
+        "explanation": explanation,
         "dispatches": [_dispatch(d, tracked.leaders, run_url) for d in tracked.dispatches],
         "receipt": receipt(tracked),
         "cause": _cause(event),

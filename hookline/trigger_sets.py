@@ -39,6 +39,18 @@ class TriggerSets:
         self._newest = version
         return self._learn(version, documents)
 
+    async def newest(self) -> TriggerSet:
+        """Return the newest set, asking the inbox: for what is told to people right after a deploy.
+
+        Raises
+        ------
+        InboxError: it cannot be read, now or by this version of Hookline.
+        """
+        version, documents = await self._inbox.trigger_set()
+        self._newest = max(version, self._newest or 0)
+        known = self._known.get(version)
+        return self._learn(version, documents) if known is None else known
+
     def forget(self) -> None:
         """Read anew which set is in force: a newer one was deployed."""
         self._newest = None

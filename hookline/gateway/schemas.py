@@ -156,6 +156,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "TrackingDocument": exactly(
         **_SUMMARY,
+        explanation=nullable({**TEXT, "description": "Why an event was ignored, in one sentence."}),
         dispatches=array(ref("Dispatch")),
         receipt=ref("Receipt"),
         cause=nullable(ref("Cause")),

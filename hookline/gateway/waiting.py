@@ -9,8 +9,9 @@ from typing import Any
 from starlette.types import Receive
 
 from hookline.errors import Refusal
+from hookline.explaining import why_ignored
 from hookline.gateway.house import House
-from hookline.inbox import Tracked
+from hookline.inbox import EventStatus, Tracked
 from hookline.tracking import is_final, tracking_document
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -50,13 +51,29 @@ async def wait_for_document(house: House, event_id: str, seconds: float, receive
     Refusal: 404, there is no such event.
     """
     if not seconds:
-        return tracking_document(await _track(house, event_id), house.prefect.run_url)
+        return await _document(house, await _track(house, event_id))
     leaving = asyncio.ensure_future(_gone(receive))
     try:
         tracked = await _wait_until_final(house, event_id, seconds, leaving)
     finally:
         leaving.cancel()
-    return tracking_document(tracked, house.prefect.run_url)
+    return await _document(house, tracked)
+
+
+async def _document(house: House, tracked: Tracked) -> dict[str, Any]:
+    return tracking_document(tracked, house.prefect.run_url, await _explanation(house, tracked))
+
+
+async def _explanation(house: House, tracked: Tracked) -> str | None:
+    """Return why an event was ignored, by the set that is in force now."""
+    if tracked.event.status is not EventStatus.IGNORED:
+        return None
+    triggers = await house.dispatcher.trigger_sets.newest()
+    event = await house.inbox.full_event(tracked.event.id)
+    if event is None:
+        return None
+    # Evaluating conditions takes its time: not on the loop of the doors.
+    return await asyncio.to_thread(why_ignored, event, triggers, tracked.dispatches)
 
 
 async def _track(house: House, event_id: str) -> Tracked:

@@ -50,6 +50,19 @@ async def make_dead(gateway: RunningGateway, event_id: str) -> str:
     return dead.id
 
 
+async def test_an_ignored_event_says_why(gateway: RunningGateway) -> None:
+    """Both to `?wait` and later: the condition that does not hold, or the type that was meant."""
+    filtered = await gateway.http.get(f"/events/{await send(gateway, 3)}")
+    told = "f/d/t: where is false: data.size > 5 does not hold, data.size is 3"
+    assert filtered.json()["explanation"] == told
+    slip = await gateway.http.post("/events?wait=5", json={"type": "sentt"})
+    assert slip.json()["explanation"] == "no trigger expects sentt; did you mean sent?"
+    page = await gateway.http.get(f"/events/{slip.json()['id']}", headers={"Accept": "text/html"})
+    assert "No trigger expects sentt; did you mean sent?" in page.text
+    pending = await gateway.http.get(f"/events/{await send(gateway, 9)}")
+    assert pending.json()["explanation"] is None
+
+
 async def test_one_event_is_replayed(gateway: RunningGateway) -> None:
     """A dry run says what would start; the replay makes a dispatch that the tracking document shows."""
     event_id = await send(gateway, 9)

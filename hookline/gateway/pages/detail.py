@@ -9,14 +9,14 @@ from typing import Any
 
 from hookline.errors import Refusal
 from hookline.event import now
+from hookline.explaining import Verdict, explain, why_ignored
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
-from hookline.gateway.pages.explaining import Verdict, explain
 from hookline.gateway.pages.received import received
 from hookline.gateway.pages.serving import View
 from hookline.gateway.pages.visitor import Visitor
 from hookline.gateway.pages.waterfall import waterfalls
-from hookline.inbox import Dispatch, browsing
+from hookline.inbox import Dispatch, EventStatus, browsing
 from hookline.inbox.browsing import Story
 from hookline.triggers import Trigger, TriggerSet
 
@@ -54,6 +54,9 @@ def _values(house: House, story: Story) -> dict[str, Any]:
     cards = _cards(verdicts, story.tracked.dispatches)
     return {
         "event": story.tracked.event,
+        "explanation": why_ignored(story.event, triggers, story.tracked.dispatches)
+        if story.tracked.event.status is EventStatus.IGNORED
+        else None,
         "tracked": story.tracked,
         "cards": cards,
         "others": [v for v in verdicts if v.outcome == "other type" and not _has_card(v, cards)],

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from hookline.event import Event
-from hookline.gateway.pages.explaining import conditions, explain, paths, shown
+from hookline.explaining import conditions, explain, paths, shown, why_ignored
+from hookline.inbox import Dispatch, DispatchStatus
 from hookline.triggers import Trigger, TriggerSet
 
 AT = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -124,3 +125,58 @@ def test_an_expression_that_cannot_be_told_stops_nothing() -> None:
     [verdict] = explain(event({"n": "five"}), TriggerSet(1, [trigger(where="data.n > 3 && data.n")]))
     assert [clause.holds for clause in verdict.clauses] == [None, None]
     assert verdict.clauses[1].fault == "gives str, not true or false"
+
+
+# In one sentence --------------------------------------------------------------------------------------
+
+
+def dispatch(trigger_id: str = "f/d/t", reason: str = "where is false", version: int = 1) -> Dispatch:
+    return Dispatch(
+        id="2", event_id="1", trigger_id=trigger_id, replay=0, trigger_set=version, lane="f/d", place="",
+        status=DispatchStatus.FILTERED, created=AT, reason=reason,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type", "expected", "told"),
+    [
+        ("order.pad", ["order.paid", "github.*"], "no trigger expects order.pad; did you mean order.paid?"),
+        (
+            "githb.push",
+            ["order.paid", "github.*"],
+            "no trigger expects githb.push; did you mean github.push?",
+        ),
+        ("Order.Paid", ["order.paid"], "no trigger expects Order.Paid; did you mean order.paid?"),
+        ("crm.lead", ["order.paid", "github.*"], "no trigger expects crm.lead"),
+        ("x" * 1000, ["order.paid", "x*"], f"no trigger expected {'x' * 1000} when it came in; one does now"),
+        ("crm.lead", [], "no triggers are deployed; run `hookline deploy`, then replay the event"),
+    ],
+)
+def test_a_type_that_nobody_expects_gets_the_nearest_one(type: str, expected: list[str], told: str) -> None:
+    """Of `github.*` the type with the rest of this one; nothing where none is near."""
+    triggers = TriggerSet(1, [trigger(f"t{n}", expect) for n, expect in enumerate(expected)])
+    assert why_ignored(event(None, type), triggers, []).startswith(told)
+
+
+def test_a_disabled_trigger_is_named() -> None:
+    """The type is right, and nothing near it would help."""
+    triggers = TriggerSet(1, [trigger("off", "github.*", enabled=False), trigger("on", "github.pushed")])
+    told = "no enabled trigger expects github.push: f/d/off is disabled"
+    assert why_ignored(event(None), triggers, []) == told
+
+
+def test_a_filtered_event_gets_the_condition_and_what_it_met() -> None:
+    """The first condition that does not hold; after another deploy, what was written down then."""
+    where = 'size(data.ref) > 1 && data.ref == "main"'
+    triggers, dev = TriggerSet(1, [trigger(where=where)]), event({"ref": "dev"})
+    told = 'f/d/t: where is false: data.ref == "main" does not hold, data.ref is "dev"'
+    assert why_ignored(dev, triggers, [dispatch()]) == told
+    assert why_ignored(dev, triggers, [dispatch(version=7)]) == "f/d/t: where is false"
+    assert why_ignored(dev, TriggerSet(2, []), [dispatch()]) == "f/d/t: where is false"
+
+
+def test_of_many_triggers_three_are_named() -> None:
+    """The rest is counted."""
+    many = [dispatch(f"f/d/t{number}") for number in range(5)]
+    told = why_ignored(event({}), TriggerSet(2, []), many)
+    assert (told.count("where is false"), told.endswith("; and 2 more")) == (3, True)

@@ -1,9 +1,12 @@
-"""Why a trigger did or did not match: each part of its condition, with what the event has there. Pure."""
+"""Why an event started something or nothing: for each trigger, and in one sentence. Pure.
+
+The page, the API and the command line all say what is made here.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +14,8 @@ import orjson
 
 from hookline.errors import EvaluationError
 from hookline.event import Event
+from hookline.inbox import Dispatch, DispatchStatus
+from hookline.nearest import did_you_mean
 from hookline.triggers import Match, Trigger, TriggerSet
 from hookline.triggers.expressions import VARIABLES, Scope
 from hookline.triggers.shape import prefect_resource, unmet_label
@@ -19,6 +24,8 @@ from hookline.triggers.shape import prefect_resource, unmet_label
 VALUE_CHARACTERS = 120
 
 ABSENT = "not in the event"
+#: So many triggers are named in one sentence.
+NAMED = 3
 
 _TOKEN = re.compile(
     r"""
@@ -91,6 +98,75 @@ def explain(event: Event, triggers: TriggerSet) -> list[Verdict]:
     others = [_apart(trigger, event) for trigger in triggers if trigger.id not in matches]
     expecting.sort(key=lambda verdict: verdict.outcome != "matched")
     return expecting + others
+
+
+def why_ignored(event: Event, triggers: TriggerSet, dispatches: Sequence[Dispatch]) -> str:
+    """Return in one sentence why an event started nothing.
+
+    Parameters
+    ----------
+    event: with its data, where that was not pruned.
+    triggers: the set in force.
+    dispatches: those of the event, all of them filtered, if there are any.
+    """
+    newest = max((dispatch.replay for dispatch in dispatches), default=0)
+    filtered = [
+        dispatch
+        for dispatch in dispatches
+        if dispatch.replay == newest and dispatch.status is DispatchStatus.FILTERED
+    ]
+    if not filtered:
+        return _why_unexpected(event.type, triggers)
+    # Only what the event was matched against can say more than what was written down then.
+    verdicts = {verdict.trigger.id: verdict for verdict in explain(event, triggers)}
+    reasons = [
+        f"{dispatch.trigger_id}: {_why_filtered(dispatch, triggers, verdicts.get(dispatch.trigger_id))}"
+        for dispatch in filtered[:NAMED]
+    ]
+    if len(filtered) > NAMED:
+        reasons.append(f"and {len(filtered) - NAMED} more")
+    return "; ".join(reasons)
+
+
+def _why_filtered(dispatch: Dispatch, triggers: TriggerSet, verdict: Verdict | None) -> str:
+    reason = dispatch.reason or "filtered"
+    if verdict is None or dispatch.trigger_set != triggers.version:
+        return reason
+    unmet = next((clause for clause in verdict.clauses if clause.holds is False), None)
+    if unmet is None:
+        return reason
+    found = ", ".join(f"{finding.path} is {finding.value}" for finding in unmet.findings)
+    return f"{reason}: {unmet.source} does not hold" + (f", {found}" if found else "")
+
+
+def _why_unexpected(event_type: str, triggers: TriggerSet) -> str:
+    if triggers.expects(event_type):
+        return f"no trigger expected {event_type} when it came in; one does now, and a replay would start it"
+    if not triggers:
+        return "no triggers are deployed; run `hookline deploy`, then replay the event"
+    off = [trigger.id for trigger in triggers if not trigger.enabled and _fits(event_type, trigger.expect)]
+    if off:
+        return f"no enabled trigger expects {event_type}: {off[0]} is disabled"
+    patterns = dict.fromkeys(pattern for trigger in triggers for pattern in trigger.expect)
+    return f"no trigger expects {event_type}{did_you_mean(event_type, _meant(event_type, patterns))}"
+
+
+def _fits(event_type: str, patterns: Iterable[str]) -> bool:
+    return any(
+        event_type.startswith(pattern[:-1]) if pattern.endswith("*") else event_type == pattern
+        for pattern in patterns
+    )
+
+
+def _meant(event_type: str, patterns: Iterable[str]) -> Iterator[str]:
+    """Yield the types that triggers expect; of `order.*` the one with the rest of this type."""
+    words = event_type.split(".")
+    for pattern in patterns:
+        prefix = pattern.removesuffix("*")
+        if pattern == prefix:
+            yield pattern
+        elif prefix.endswith(".") and len(words) > prefix.count("."):
+            yield prefix + ".".join(words[prefix.count(".") :])
 
 
 def _judged(match: Match, event: Event, scope: Scope) -> Verdict:
