@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import socket
 import time
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
-from prefect.utilities.urls import SSRFProtectedHTTPTransport
 
+from hookline.addresses import is_public, pinned
 from hookline.current_run import current_run
 from hookline.retrying import is_transient, retry_after_seconds
 from tasks.files import read_local
@@ -136,29 +135,27 @@ def _client(settings: TaskSettings) -> httpx.Client:
 class _Guarded(httpx.BaseTransport):
     """Connects to public addresses, and inside only to the hosts that are allowed; redirects included.
 
-    Prefect's transport resolves the name itself and connects to the address that it has checked, so a
-    name cannot change in between. Looking beforehand as well is stricter (it knows shared address space,
-    where some clouds keep their metadata) and tells a refusal from a connection that failed.
+    A name is looked up once, and the connection goes to the address that was checked.
     """
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         self._allowed = allowed
-        self._inside = httpx.HTTPTransport()
-        self._outside = SSRFProtectedHTTPTransport()
+        # No connection is used twice: it was opened, and its certificate checked, for one name.
+        self._inner = httpx.HTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port
-        if any(_is_named(host, port, entry) for entry in self._allowed):
-            return self._inside.handle_request(request)
-        if not all(map(_is_public, _addresses(host))):
-            raise FetchRefused(
-                f"{host} is not a public address; name it in TASKS_HOSTS if files may be fetched from it."
-            )
-        return self._outside.handle_request(request)
+        if not any(_is_named(host, port, entry) for entry in self._allowed):
+            addresses = _addresses(host)
+            if not all(map(is_public, addresses)):
+                raise FetchRefused(
+                    f"{host} is not a public address; name it in TASKS_HOSTS if files may be fetched from it."
+                )
+            request = pinned(request, addresses[0])
+        return self._inner.handle_request(request)
 
     def close(self) -> None:
-        self._inside.close()
-        self._outside.close()
+        self._inner.close()
 
 
 def _is_named(host: str, port: int | None, entry: str) -> bool:
@@ -169,16 +166,9 @@ def _is_named(host: str, port: int | None, entry: str) -> bool:
     return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
-def _addresses(host: str) -> set[str]:
+def _addresses(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as wrong:
         raise httpx.ConnectError(f"{host} cannot be resolved: {wrong}") from None
-    return {str(entry[4][0]).partition("%")[0] for entry in found}
-
-
-def _is_public(address: str) -> bool:
-    known = ipaddress.ip_address(address)
-    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped is not None:
-        known = known.ipv4_mapped
-    return known.is_global and not known.is_multicast
+    return [str(entry[4][0]) for entry in found]

@@ -7,13 +7,13 @@ address that was checked: a second look-up could give another one.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import httpx
 
+from hookline.addresses import is_public, pinned
 from hookline.errors import HooklineError
 
 MAX_BYTES = 262_144
@@ -116,34 +116,11 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         for address in addresses:
             if not is_public(address):
                 raise FetchError(f"{host} leads to {address}, which is not on the public internet.")
-        guarded = httpx.Request(
-            request.method,
-            request.url.copy_with(host=addresses[0]),
-            headers=request.headers,  # holds Host, made from the name
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": host},
-        )
-        return await self._inner.handle_async_request(guarded)
+        return await self._inner.handle_async_request(pinned(request, addresses[0]))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is on the public internet."""
-    ip = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        # Forms of IPv6 that carry an IPv4 address are as public as that is.
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            ip = inner
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.is_global and not ip.is_multicast
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 async def _look_up(host: str, port: int) -> list[str]:

@@ -139,12 +139,42 @@ def test_a_file_above_the_limit_is_refused_however_it_is_sent(httpserver: HTTPSe
         "http://0.0.0.0/",
         "http://2130706433/",
         "http://224.0.0.1/",
+        "http://[64:ff9b::127.0.0.1]/",
+        "http://[64:ff9b::a9fe:a9fe]/latest/meta-data/",
+        "http://[64:ff9b:1::7f00:1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[2001:0:4136:e378:8000:63bf:80ff:fffe]/",
+        "http://[::127.0.0.1]/",
+        "http://[::ffff:0:127.0.0.1]/",
     ],
 )
 def test_an_address_inside_is_refused_unless_it_is_allowed(tmp_path: Path, address: str) -> None:
     """Anybody who may send an event could otherwise make a flow read what only this network can."""
     with pytest.raises(FetchRefused, match="not a public address"):
         get(address, tmp_path)
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that leads elsewhere the second time it is looked up leads nowhere: it is looked up once."""
+    answers = [["93.184.215.14"], ["127.0.0.1"]]
+    asked: list[str] = []
+    connected: list[str] = []
+
+    def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 0)) for each in answers[len(asked) - 1]]
+
+    def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
+        connected.append(address[0])
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("tasks.http.socket.getaddrinfo", look_up)
+    monkeypatch.setattr("socket.create_connection", connect)
+    with pytest.raises(FetchInterrupted, match="ConnectError"):
+        get("http://files.example.com/a.csv", tmp_path)
+    assert (asked, connected) == (["files.example.com"], ["93.184.215.14"])
 
 
 def test_a_redirect_to_an_address_inside_is_refused_too(httpserver: HTTPServer, tmp_path: Path) -> None:

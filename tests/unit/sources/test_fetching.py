@@ -9,7 +9,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from hookline.sources.fetch import MAX_BYTES, FetchError, GuardedTransport, fetch, fetch_guarded, is_public
+from hookline.sources.fetch import MAX_BYTES, FetchError, GuardedTransport, fetch, fetch_guarded
 
 
 class Names:
@@ -67,7 +67,9 @@ async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
         ["ff02::1"],
         ["::ffff:127.0.0.1"],
         ["64:ff9b::7f00:1"],
+        ["64:ff9b:1::7f00:1"],
         ["2002:7f00:1::"],
+        ["::127.0.0.1"],
         ["93.184.215.14", "10.0.0.8"],
         [],
     ],
@@ -94,13 +96,6 @@ async def test_other_addresses_are_refused(url: str) -> None:
     """Only https addresses that can be read are fetched."""
     with pytest.raises(FetchError):
         await fetch_guarded(url)
-
-
-def test_public_addresses_are_public() -> None:
-    """The guard lets the public internet through, IPv6 too."""
-    assert is_public("93.184.215.14")
-    assert is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
-    assert is_public("64:ff9b::5db8:d70e")
 
 
 async def test_redirects_errors_and_floods_are_refused(httpserver: HTTPServer) -> None:
