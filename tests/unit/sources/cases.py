@@ -171,6 +171,19 @@ ALERT = {
     "commonLabels": {"alertname": "HighLoad"},
     "alerts": [{"startsAt": "2026-11-24T02:59:00Z"}],
 }
+AZURE_PUSH = {
+    "subscriptionId": "5f0c8d1e-2a0b-4f4e-8f7e-1b2c3d4e5f60",
+    "notificationId": 11,
+    "id": "7f1d2a1e-6c1a-4f0e-9b1b-0d6f5c1a2b3c",
+    "eventType": "git.push",
+    "publisherId": "tfs",
+    "resource": {
+        "refUpdates": [{"name": "refs/heads/main", "oldObjectId": "0" * 40, "newObjectId": "a" * 40}],
+        "repository": {"id": "b1", "name": "shop", "project": {"id": "p1", "name": "acme"}},
+        "pushId": 3,
+    },
+    "createdDate": "2026-11-24T03:00:00Z",
+}
 HUBSPOT = [{"eventId": 7, "subscriptionType": "deal.creation", "objectId": 123, "occurredAt": int(STAMP_MS)}]
 
 CASES = [
@@ -178,6 +191,13 @@ CASES = [
          time=NOW - timedelta(minutes=1)),
     Case("alertmanager", ALERT, lambda _: {"Authorization": "Basic " + b64(b"user:word")}, "alertmanager.firing",
          "HighLoad", time=NOW - timedelta(minutes=1), secret="basic:user:word", name="alertmanager-basic"),
+    Case("azure-devops", AZURE_PUSH, lambda _: {"Authorization": "Basic " + b64(b"hooks:word")},
+         "azure-devops.git.push", "shop", "7f1d2a1e-6c1a-4f0e-9b1b-0d6f5c1a2b3c", NOW, secret="hooks:word"),
+    Case("azure-devops", {"id": "e2", "eventType": "build.complete", "notificationId": 12, "publisherId": "tfs",
+                          "resource": {"id": 81, "result": "succeeded", "definition": {"name": "shop-ci"}},
+                          "createdDate": "2026-11-24T03:00:00.1234567Z"},
+         lambda _: {"X-Hookline-Token": "word"}, "azure-devops.build.complete", "shop-ci", "e2",
+         NOW.replace(microsecond=123456), secret="header:word", name="azure-devops-header"),
     Case("basic", {"type": "made", "id": "1"}, lambda _: {"Authorization": "basic " + b64(b"user:word")}, "door.made",
          id="1", secret="user:word"),
     Case("bitbucket", REPOSITORY, hexed("X-Hub-Signature", "sha256="), "bitbucket.repo:push", "acme/shop", "uuid-1",
