@@ -149,6 +149,7 @@ class Dispatcher:
         """Recover what was left, then dispatch for ever."""
         await self._until_it_works(self.recover, "recovery of leases")
         async with asyncio.TaskGroup() as self._tasks:
+            await self._until_it_works(self.trigger_sets.await_first_deploy, "waiting for the first deploy")
             for work in (
                 self._warm_up(),
                 self._route_for_ever(),
@@ -167,8 +168,9 @@ class Dispatcher:
 
     async def work_off(self) -> None:
         """Do all that can be done at this moment, then return: for tests, with a clock of their own."""
-        await self._route_unrouted(before=None)
-        await self._route_offered()
+        if await self.trigger_sets.is_deployed():
+            await self._route_unrouted(before=None)
+            await self._route_offered()
         await self.promote_due()
         await self._look_where_work_waits()
         for lane in list(self._lanes.values()):

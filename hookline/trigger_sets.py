@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from hookline.errors import InboxError
@@ -9,6 +10,8 @@ from hookline.inbox import Dispatch, Inbox
 from hookline.triggers import Trigger, TriggerSet
 
 KEPT = 8
+#: How often the inbox is asked for triggers while nothing has been deployed.
+FIRST_DEPLOY_SECONDS = 0.25
 
 
 class TriggerSets:
@@ -50,6 +53,28 @@ class TriggerSets:
         self._newest = max(version, self._newest or 0)
         known = self._known.get(version)
         return self._learn(version, documents) if known is None else known
+
+    async def is_deployed(self) -> bool:
+        """Return whether there ever was a deploy, be it of no trigger at all.
+
+        Raises
+        ------
+        InboxError: as `in_force`.
+        """
+        self.forget()
+        return not (await self.in_force()).is_before_first_deploy
+
+    async def await_first_deploy(self) -> None:
+        """Return once there was a deploy: what comes before a project's first one waits for it, accepted.
+
+        Raises
+        ------
+        InboxError: as `in_force`.
+        """
+        while True:
+            if await self.is_deployed():
+                return
+            await asyncio.sleep(FIRST_DEPLOY_SECONDS)
 
     def forget(self) -> None:
         """Read anew which set is in force: a newer one was deployed."""

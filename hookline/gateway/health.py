@@ -16,13 +16,20 @@ async def healthz(house: House, exchange: Exchange) -> Reply:
 
 async def readyz(house: House, exchange: Exchange) -> Reply:
     """Answer `GET /readyz`: 200 where events can be accepted, with Prefect up or not; else 503."""
+    triggers = None
     try:
-        await house.inbox.trigger_set()
+        version, _ = await house.inbox.trigger_set()
+        triggers = f"version {version}" if version else "none deployed yet; events are accepted and wait"
         inbox = "ok"
     except InboxError as failed:
         inbox = str(failed)
     prefect = "ok" if await house.prefect.is_healthy() else "away; events are accepted and wait"
     return json_reply(
-        {"status": "ready" if inbox == "ok" else "not ready", "inbox": inbox, "prefect": prefect},
+        {
+            "status": "ready" if inbox == "ok" else "not ready",
+            "inbox": inbox,
+            "prefect": prefect,
+            "triggers": triggers,
+        },
         200 if inbox == "ok" else 503,
     )

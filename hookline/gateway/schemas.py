@@ -202,8 +202,16 @@ SCHEMAS: dict[str, Schema] = {
     "Health": exactly(status={"const": "ok"}),
     "Readiness": {
         "type": "object",
-        "properties": {"status": {"enum": ["ready", "not ready"]}, "inbox": TEXT, "prefect": TEXT},
-        "required": ["status", "inbox", "prefect"],
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "inbox": TEXT,
+            "prefect": TEXT,
+            "triggers": {
+                "type": ["string", "null"],
+                "description": "The version in force.",
+            },
+        },
+        "required": ["status", "inbox", "prefect", "triggers"],
     },
     "Problem": {
         "type": "object",

@@ -60,13 +60,21 @@ class TriggerSet:
     def __iter__(self) -> Iterator[Trigger]:
         return iter(self.triggers)
 
+    @property
+    def is_before_first_deploy(self) -> bool:
+        """Return whether nothing was ever deployed, so that events wait instead of being ignored."""
+        return self.version == 0
+
     def get(self, trigger_id: str) -> Trigger | None:
         """Return the trigger with that id, or None."""
         return self._by_id.get(trigger_id)
 
     def expects(self, event_type: str) -> bool:
-        """Return whether an enabled trigger expects events of this type, whatever else it asks of them."""
-        return bool(self._expecting(event_type))
+        """Return whether an enabled trigger expects events of this type, whatever else it asks of them.
+
+        Before the first deploy any type may be expected.
+        """
+        return self.is_before_first_deploy or bool(self._expecting(event_type))
 
     def match(self, event: Event) -> list[Match]:
         """Return one match for each enabled trigger that expects the event's type, filtered ones included."""

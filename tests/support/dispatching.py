@@ -26,6 +26,7 @@ class Bench:
         self.prefect = FakePrefect(clock)
         self.default_limit = default_limit
         self.started: list[tuple[Dispatch, Event, RunInfo]] = []
+        self.changes = Changes()
         self.restart()
 
     def restart(self) -> None:
@@ -35,14 +36,14 @@ class Bench:
             self.prefect,  # type: ignore[arg-type]
             gateway_url="http://127.0.0.1:4280",
             default_limit=self.default_limit,
-            changes=Changes(),
+            changes=self.changes,
             on_started=lambda dispatch, event, run: self.started.append((dispatch, event, run)),
             clock=self.clock,
         )
         self.follower = Follower(
             self.inbox,
             self.prefect,  # type: ignore[arg-type]
-            changes=Changes(),
+            changes=self.changes,
             on_finished=self.dispatcher.run_finished,
         )
 
