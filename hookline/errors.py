@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from hookline.faults import Fault
+
 
 class HooklineError(Exception):
     """The root of all errors that Hookline raises on purpose."""
+
+
+class FileError(HooklineError):
+    """A file that the user wrote cannot be used.
+
+    Parameters
+    ----------
+    faults: all that is wrong, each with its place; a text where there is no place to name.
+    """
+
+    def __init__(self, *faults: Fault | str) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(fault for fault in faults if isinstance(fault, Fault))
 
 
 class SettingsError(HooklineError):
     """A setting is missing or has a value that cannot be used; the message names its key."""
 
 
-class SourcesError(HooklineError):
-    """`sources.yaml` cannot be used; the message names the source and the key."""
+class SourcesError(FileError):
+    """`sources.yaml` cannot be used; the message names the place, the source and the key of each fault."""
 
 
 class TriggerError(HooklineError):
@@ -27,7 +42,7 @@ class RenderError(EvaluationError):
     """A trigger's parameters cannot be rendered for an event, now or later: its dispatch is dead."""
 
 
-class DeployError(HooklineError):
+class DeployError(FileError):
     """`hookline deploy` refused or failed; nothing was written to the inbox."""
 
 

@@ -1,30 +1,33 @@
-"""Reading `deployments/sources.yaml`: every fault is named with its source and key before anything starts."""
+"""Reading `deployments/sources.yaml`: every fault is named with its place before anything starts."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hookline.errors import SourcesError
+from hookline.faults import Fault, Place, in_order
+from hookline.nearest import nearest
 from hookline.sources.entry import Entry
 from hookline.sources.fetch import Fetch, fetch_guarded
 from hookline.sources.handshake import HandshakeAnswer
 from hookline.sources.mapping import TypeRule
 from hookline.sources.pubsub import PubSubVerifier
-from hookline.sources.recipe import Algorithm, Recipe, builtin, recipe_names
+from hookline.sources.recipe import Algorithm, Recipe, Scheme, builtin, recipe_names
 from hookline.sources.schema import Schema, SchemaError
 from hookline.sources.secret import Found, LiteralSecret, find_secrets
 from hookline.sources.sns import SnsVerifier
 from hookline.sources.source import Source, dropped_headers
 from hookline.sources.template import Template
 from hookline.sources.verifiers import make_verifiers
+from hookline.yaml_text import Document, YamlFault, read_yaml
 
 RESERVED_PREFIXES = ("prefect.", "hookline.")
 
@@ -74,10 +77,12 @@ def load_sources(path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_gu
 
     Raises
     ------
-    SourcesError: the file cannot be used; names the source and the key.
+    SourcesError: the file cannot be used; names every fault with its place, source and key.
     """
     loader = _Loader(path, environ, fetch)
-    sources = {name: loader.source(name, entry) for name, entry in _read(path).items()}
+    sources = loader.sources()
+    if loader.faults:
+        raise SourcesError(*in_order(loader.faults))
     prefixes = {source.prefix for source in sources.values()}
     return Sources(
         {
@@ -87,15 +92,77 @@ def load_sources(path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_gu
     )
 
 
+def check_sources(path: Path, environ: Mapping[str, str]) -> list[Fault]:
+    """Return all that is wrong with the file that declares sources, in the order of the file.
+
+    What is not set in this environment is a warning: the gateway's is another one.
+    """
+    loader = _Loader(path, environ, fetch_guarded, unset_is_fatal=False)
+    loader.sources()
+    return in_order(loader.faults)
+
+
 class _Loader:
-    def __init__(self, path: Path, environ: Mapping[str, str], fetch: Fetch) -> None:
+    """Reads one file and collects what is wrong with it.
+
+    Parameters
+    ----------
+    path, environ, fetch: as for `load_sources`.
+    unset_is_fatal: a variable that is not set is an error where the source cannot do without it.
+    """
+
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], fetch: Fetch, *, unset_is_fatal: bool = True
+    ) -> None:
+        self.faults: list[Fault] = []
         self._path = path
         self._environ = environ
         self._fetch = fetch
+        self._unset_is_fatal = unset_is_fatal
+        self._document = Document(None, None)
 
-    def source(self, name: str, raw: Any) -> Source:
-        entry = self._entry(name, raw)
-        recipe = self._recipe(name, entry)
+    def sources(self) -> dict[str, Source]:
+        """Return the sources that can be used; `faults` says what is wrong with the others."""
+        entries = self._entries()
+        read = {str(name): self._source(str(name), raw) for name, raw in entries.items()}
+        return {name: source for name, source in read.items() if source is not None}
+
+    def _entries(self) -> Mapping[Any, Any]:
+        try:
+            # YAML does not allow `${NAME}` bare within brackets, where everybody writes it.
+            self._document = read_yaml(_VARIABLE.sub(r"$<\1>", self._path.read_text(encoding="utf-8-sig")))
+        except FileNotFoundError:
+            return {}
+        except YamlFault as wrong:
+            self.faults.append(wrong.fault(str(self._path)))
+            return {}
+        except OSError as wrong:
+            self._wrong((), f"cannot be read: {wrong.strerror}")
+            return {}
+        except UnicodeDecodeError:
+            self._wrong((), "cannot be read: it is not UTF-8")
+            return {}
+        document = _restored(self._document.value)
+        if document is None:
+            return {}
+        if not isinstance(document, dict):
+            self._wrong((), "at the top there is the key `sources`, and nothing else")
+            return {}
+        for key in document:
+            # Where a file keeps its anchors.
+            if key != "sources" and not str(key).startswith("x-"):
+                self._wrong((key,), f"at the top there is the key `sources`, and not `{key}`", of_key=True)
+        entries = document.get("sources")
+        if not isinstance(entries, dict | None):
+            self._wrong(("sources",), "`sources` is a mapping from names to entries")
+            return {}
+        return entries or {}
+
+    def _source(self, name: str, raw: Any) -> Source | None:
+        before = len(self.faults)
+        entry, recipe = self._entry(name, raw), self._recipe(name, raw)
+        if entry is None or recipe is None:
+            return None
         public = any(scheme.algorithm.public_key for scheme in recipe.schemes)
         secrets = self._found(name, "secrets", entry.secrets, public=public)
         tokens = self._found(name, "tokens", entry.tokens)
@@ -104,7 +171,14 @@ class _Loader:
         self._check_mapping(name, entry, recipe)
         type_rule = TypeRule(entry.type or recipe.type, name)
         if type_rule.prefix.startswith(RESERVED_PREFIXES):
-            raise self._fault(name, "type", f"types that begin with {type_rule.prefix} are reserved")
+            self._fault(name, ("type",), f"types that begin with {type_rule.prefix} are reserved")
+        schemas = {
+            kind: compiled
+            for kind, schema in entry.schemas.items()
+            if (compiled := self._schema(name, kind, schema)) is not None
+        }
+        if any(not fault.warning for fault in self.faults[before:]):
+            return None
         verifiers, unusable = make_verifiers(
             recipe,
             secrets.secrets,
@@ -136,30 +210,29 @@ class _Loader:
             rate=entry.rate,
             dedup_window=entry.dedup.window if entry.dedup else None,
             by_reference=entry.payload == "reference",
-            schemas={kind: self._schema(name, kind, schema) for kind, schema in entry.schemas.items()},
+            schemas=schemas,
             url=entry.url,
             sunset=entry.sunset,
             dropped=dropped_headers(recipe),
             fetch=self._fetch,
         )
 
-    def _entry(self, name: str, raw: Any) -> Entry:
+    def _entry(self, name: str, raw: Any) -> Entry | None:
         if not _NAME.fullmatch(name) or f"{name}." in RESERVED_PREFIXES:
-            raise self._fault(
-                name, None, "names have small letters, digits, `-` and `_`, and are not reserved"
-            )
+            reason = "names have small letters, digits, `-` and `_`, and are not reserved"
+            self._fault(name, (), reason, of_key=True)
         if not isinstance(raw, dict):
-            raise self._fault(name, None, "an entry is a mapping with at least `recipe`")
-        if "recipe" not in raw:
-            raise self._fault(name, "recipe", f"is required; {_recipes()}")
+            self._fault(name, (), "an entry is a mapping with at least `recipe`")
+            return None
         try:
             return Entry.model_validate(self._filled(name, raw))
         except ValidationError as wrong:
-            raise self._invalid(name, wrong, known=Entry.model_fields) from None
+            self._invalid(name, wrong, Entry)
+            return None
 
     def _filled(self, name: str, raw: dict[str, Any]) -> dict[str, Any]:
         """Fill `${NAME}` into the keys that hold no secrets."""
-        filled = dict(raw)
+        filled = {key: value for key, value in raw.items() if not str(key).startswith("x-")}
         for key in ("url", "audience", "email", "topics"):
             if key in raw:
                 filled[key] = self._fill(name, key, raw[key])
@@ -172,116 +245,120 @@ class _Loader:
             return value
         for variable in _VARIABLE.findall(value):
             if not self._environ.get(variable):
-                raise self._fault(name, key, f"the environment variable {variable} is not set")
+                reason = f"the environment variable {variable} is not set"
+                self._fault(name, (key,), reason, warning=not self._unset_is_fatal)
+                # Good enough to check the rest of the entry.
+                return "https://unset"
         return _VARIABLE.sub(lambda match: self._environ[match[1]], value)
 
-    def _recipe(self, name: str, entry: Entry) -> Recipe:
-        if isinstance(entry.recipe, str):
-            try:
-                return builtin(entry.recipe)
-            except KeyError:
-                raise self._fault(
-                    name, "recipe", f"there is no recipe `{entry.recipe}`; {_recipes()}"
-                ) from None
-        try:
-            return Recipe.model_validate({**entry.recipe, "verified": False})
-        except ValidationError as wrong:
-            raise self._invalid(name, wrong, within="recipe", known=Recipe.model_fields) from None
+    def _recipe(self, name: str, raw: Any) -> Recipe | None:
+        match raw.get("recipe") if isinstance(raw, dict) else None:
+            case str(wanted):
+                try:
+                    return builtin(wanted)
+                except KeyError:
+                    reason = f"there is no recipe `{wanted}`; {_recipes_like(wanted)}"
+                    self._fault(name, ("recipe",), reason)
+            case dict(written):
+                try:
+                    return Recipe.model_validate({**written, "verified": False})
+                except ValidationError as wrong:
+                    self._invalid(name, wrong, Recipe, within="recipe")
+            case _:
+                pass
+        return None
 
     def _found(self, name: str, key: str, references: Sequence[str], *, public: bool = False) -> Found:
         try:
-            return find_secrets(references, self._environ, self._path.parent, public=public)
+            found = find_secrets(references, self._environ, self._path.parent, public=public)
         except LiteralSecret as wrong:
-            raise self._fault(name, key, str(wrong)) from None
+            self._fault(name, (key,), str(wrong))
+            return Found()
+        if not self._unset_is_fatal:
+            for origin in found.missing:
+                self._fault(name, (key,), f"{origin} is not set here", warning=True)
+        return found
 
     def _check_complete(self, name: str, entry: Entry, recipe: Recipe) -> None:
         algorithms = {scheme.algorithm for scheme in recipe.schemes}
         if Algorithm.SNS in algorithms and not entry.topics:
-            raise self._fault(name, "topics", "is required: the ARNs of the SNS topics that may send")
+            self._fault(name, ("topics",), "is required: the ARNs of the SNS topics that may send")
         if Algorithm.PUBSUB in algorithms:
             for key in ("audience", "email"):
                 if not getattr(entry, key):
-                    raise self._fault(name, key, "is required: it is compared with the token of each push")
+                    self._fault(name, (key,), "is required: it is compared with the token of each push")
         if entry.secrets or algorithms & {Algorithm.SNS, Algorithm.PUBSUB}:
             return
         if Algorithm.URL_TOKEN not in algorithms:
-            raise self._fault(name, "secrets", "is required; write [${NAME}] or [file:/run/secrets/name]")
-        if not entry.tokens:
-            raise self._fault(name, "tokens", "is required, as this provider signs nothing; write [${NAME}]")
+            self._fault(name, ("secrets",), "is required; write [${NAME}] or [file:/run/secrets/name]")
+        elif not entry.tokens:
+            self._fault(name, ("tokens",), "is required, as this provider signs nothing; write [${NAME}]")
 
     def _check_mapping(self, name: str, entry: Entry, recipe: Recipe) -> None:
         for key in ("type", "subject", "time", "source_id"):
             if getattr(entry, key) and recipe.cloudevents and not recipe.type:
-                raise self._fault(name, key, "has no place here: a CloudEvent brings its own")
+                self._fault(name, (key,), "has no place here: a CloudEvent brings its own")
 
-    def _schema(self, name: str, kind: str, schema: str | bool | dict[str, Any]) -> Schema:
+    def _schema(self, name: str, kind: str, schema: str | bool | dict[str, Any]) -> Schema | None:
         try:
             document = (
                 orjson.loads((self._path.parent / schema).read_bytes()) if isinstance(schema, str) else schema
             )
             return Schema(document)
         except (OSError, orjson.JSONDecodeError, SchemaError) as wrong:
-            raise self._fault(name, f"schemas.{kind}", str(wrong)) from None
+            self._fault(name, ("schemas", kind), str(wrong))
+            return None
 
     def _invalid(
-        self, name: str, wrong: ValidationError, *, known: Mapping[str, Any], within: str | None = None
-    ) -> SourcesError:
+        self, name: str, wrong: ValidationError, model: type[BaseModel], *, within: str | None = None
+    ) -> None:
+        path: tuple[str | int, ...] = (within,) if within else ()
+        places: set[Place] = set()
         # The error's input is left out on purpose: it may be a secret that somebody wrote in clear.
-        error = wrong.errors(include_input=False, include_url=False)[0]
-        parts = ([within] if within else []) + [str(part) for part in error["loc"]]
-        reason = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            reason = (
-                f"is not known here; there are {', '.join(known)}"
-                if len(error["loc"]) == 1
-                else "is not known here"
-            )
-        return self._fault(name, ".".join(parts), reason)
+        errors = wrong.errors(include_input=False, include_url=False)
+        for error in errors:
+            # "Too few schemes", where the only one could not be read.
+            if any(_within(other["loc"], error["loc"]) for other in errors):
+                continue
+            unknown = error["type"] == "extra_forbidden"
+            reason = error["msg"].removeprefix("Value error, ")
+            if unknown:
+                reason = f"is not known here; {_keys_like(error['loc'], model)}"
+            elif error["type"] == "missing":
+                reason = "is required"
+            parts = (*path, *error["loc"])
+            place = self._place(name, parts, of_key=unknown)
+            # A value that may be one of several kinds is wrong in as many ways; one says enough.
+            if place not in places or error["type"] == "missing":
+                self._fault(name, parts, reason, of_key=unknown)
+            places.add(place)
 
-    def _fault(self, name: str, key: str | None, reason: str) -> SourcesError:
-        place = f"source `{name}`" + (f", key `{key}`" if key else "")
-        return SourcesError(f"{self._path}: {place}: {reason}.")
+    def _fault(
+        self,
+        name: str,
+        parts: tuple[str | int, ...],
+        reason: str,
+        *,
+        of_key: bool = False,
+        warning: bool = False,
+    ) -> None:
+        key = f", key `{'.'.join(str(part) for part in parts)}`" if parts else ""
+        place = self._place(name, parts, of_key=of_key)
+        message = f"source `{name}`{key}: {reason.removesuffix('.')}."
+        self.faults.append(Fault(str(self._path), place, message, warning))
 
+    def _place(self, name: str, parts: tuple[str | int, ...], *, of_key: bool) -> Place:
+        # A recipe with one scheme has that scheme's keys at its top.
+        if parts[:3] == ("recipe", "schemes", 0) and self._document.key(
+            "sources", name, "recipe", "schemes"
+        ) == self._document.at("sources", name, "recipe"):
+            parts = ("recipe", *parts[3:])
+        find = self._document.key if of_key or not parts else self._document.at
+        return find("sources", name, *parts)
 
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that takes a key which is written twice for a mistake."""
-
-
-def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            continue
-        if key_node.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key `{key_node.value}` is there twice", key_node.start_mark
-            )
-        seen.add(key_node.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        # YAML does not allow `${NAME}` bare within brackets, where everybody writes it.
-        text = _VARIABLE.sub(r"$<\1>", path.read_text())
-        document = _restored(yaml.load(text, _StrictLoader))  # noqa: S506 # derives from SafeLoader
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
-        raise SourcesError(f"{path} cannot be read: {' '.join(str(wrong).split())}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or set(document) != {"sources"}:
-        raise SourcesError(f"{path}: at the top there is the key `sources`, and nothing else.")
-    entries = document["sources"]
-    if entries is None:
-        return {}
-    if not isinstance(entries, dict):
-        raise SourcesError(f"{path}: `sources` is a mapping from names to entries.")
-    return {str(name): entry for name, entry in entries.items()}
+    def _wrong(self, path: tuple[str, ...], reason: str, *, of_key: bool = False) -> None:
+        place = (self._document.key if of_key else self._document.at)(*path) if path else None
+        self.faults.append(Fault(str(self._path), place, f"{reason}."))
 
 
 def _restored(value: Any) -> Any:
@@ -298,5 +375,36 @@ def _template(text: str | None) -> Template | None:
     return Template(text) if text else None
 
 
-def _recipes() -> str:
-    return f"built in are {', '.join(recipe_names())}; or write one out here"
+def _recipes_like(name: str) -> str:
+    names = recipe_names()
+    alike = dict.fromkeys(
+        [
+            *difflib.get_close_matches(name.lower(), names, n=3),
+            *(each for each in names if len(name) > 2 and name.lower() in each),
+        ]
+    )
+    near = f"did you mean {' or '.join(list(alike)[:3])}? " if alike else ""
+    return f"{near}docs/sources.md has all of them, or write one out here"
+
+
+def _keys_like(loc: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    """Say which keys there are where one is not known: the nearest, or all of them."""
+    for part in loc[:-1]:
+        inner = _model_within(model.model_fields[part].annotation) if part in model.model_fields else None
+        model = inner or model
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    if model is Recipe:
+        known += Scheme.model_fields
+    meant = nearest(str(loc[-1]), known)
+    return f"did you mean `{meant}`?" if meant else f"there are {', '.join(known)}"
+
+
+def _within(loc: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
+
+
+def _model_within(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field's type is made of: `Key`, `Signature | None`, `tuple[Scheme, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_within, get_args(annotation))), None)

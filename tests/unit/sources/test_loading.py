@@ -97,7 +97,7 @@ sources:
         (entry("schemas: {github.push: {type: 7}}"), ["`schemas.github.push`", "JSON Schema"]),
         (entry("schemas: {github.push: none.json}"), ["`schemas.github.push`", "none.json"]),
         (entry("schemas: {github.push: {$ref: 'https://example.com/x.json'}}"), ["`schemas.github.push`"]),
-        ("sources: {a: {recipe: githubb, secrets: [${S}]}}", ["`a`", "`recipe`", "githubb", "github,"]),
+        ("sources: {a: {recipe: githubb, secrets: [${S}]}}", ["`a`", "`recipe`", "githubb", "mean github"]),
         ("sources: {a: {secrets: [${S}]}}", ["`a`", "`recipe`", "required"]),
         ("sources: {a: {recipe: github}}", ["`a`", "`secrets`", "${NAME}"]),
         ("sources: {a: {recipe: docker-hub}}", ["`a`", "`tokens`"]),
@@ -114,8 +114,8 @@ sources:
         ("sources: [a]", ["mapping"]),
         ("source: {}", ["`sources`"]),
         ("sources: {a: {}, a: {}}", ["`a`", "twice"]),
-        ("sources: {a: [}", ["cannot be read"]),
-        ("{a: 1}: 2", ["cannot be read"]),
+        ("sources: {a: [}", ["sources.yaml:1:", "no YAML"]),
+        ("{a: 1}: 2", ["no YAML"]),
     ],
 )  # fmt: skip
 def test_faults_name_the_source_and_the_key(text: str, words: list[str]) -> None:
@@ -124,6 +124,77 @@ def test_faults_name_the_source_and_the_key(text: str, words: list[str]) -> None
         load(text, {"S": SECRET})
     for word in words:
         assert word in str(fault.value)
+
+
+def places(text: str) -> list[tuple[int, int, str]]:
+    """Return the places of all faults with the words in backquotes that follow the source's name."""
+    with pytest.raises(SourcesError) as wrong:
+        load(text, {"S": SECRET})
+    found = [(fault.place, fault.message) for fault in wrong.value.faults]
+    return [(place.line, place.column, message.split("`")[3]) for place, message in found if place]
+
+
+def test_all_faults_are_told_at_once_each_with_its_place() -> None:
+    """Line and column are those of the key that is not known, and of the value that cannot be used."""
+    text = """\
+sources:
+  github:
+    recipe: github
+    secrts: [${S}]
+    rate: fast
+  shop:
+    recipe:
+      algorithm: token
+      signature: {header: X, encodng: hex}
+      key:
+        encoding: rot13
+    secrets: [${S}]
+    dedup: {body: true, windw: 5m}
+  crm:
+    recipe: no-such-thing
+    secrets: [${S}]
+"""
+    assert places(text) == [
+        (4, 5, "secrts"),
+        (5, 11, "rate"),
+        (9, 30, "recipe.schemes.0.signature.encodng"),
+        (11, 19, "recipe.schemes.0.key.encoding"),
+        (13, 12, "dedup.window"),
+        (13, 25, "dedup.windw"),
+        (15, 13, "recipe"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        (entry("secrts: [${S}]"), "did you mean `secrets`?"),
+        (entry("dedup: {body: true, windw: 5m}"), "did you mean `window`?"),
+        ("sources: {a: {recipe: {algoritm: token}, secrets: [${S}]}}", "did you mean `algorithm`?"),
+        ("sources: {a: {recipe: {algorithm: token, signature: {heder: X}}, secrets: [${S}]}}", "`header`?"),
+        ("sources: {a: {recipe: {algorithm: token, handshakes: [{name: a, match: {methd: GET}}]}}}",
+         "did you mean `method`?"),
+        ("sources: {a: {recipe: sns, secrets: [${S}]}}", "did you mean aws-sns?"),
+        ("sources: {a: {recipe: GitHub, secrets: [${S}]}}", "did you mean github"),
+        ("sources: {a: {recipe: zzz, secrets: [${S}]}}", "docs/sources.md has all of them"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_told_with_what_was_meant(text: str, nearest: str) -> None:
+    """The nearest key or recipe, and no list of all that there is."""
+    with pytest.raises(SourcesError) as wrong:
+        load(text, {"S": SECRET})
+    assert nearest in str(wrong.value)
+    assert "pagerduty" not in str(wrong.value)
+
+
+def test_anchors_have_a_place_of_their_own() -> None:
+    """A top-level key that begins with `x-` is the user's, for what several sources share."""
+    sources = load(
+        "x-shared: &shared {recipe: github, rate: 9/s}\n"
+        "sources: {a: {<<: *shared, secrets: [${S}], rate: 1/s}}",
+        {"S": SECRET},
+    )
+    assert sources["a"].rate == Rate(1, timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("key", ["secrets", "tokens", "verify_tokens"])
