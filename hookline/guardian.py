@@ -10,6 +10,7 @@ pipe open until then, so there is no moment at which the guardian could miss it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -18,17 +19,37 @@ import time
 GRACE_SECONDS = 5.0
 
 
-def enter(pipe: int, command: list[str]) -> None:
+#: The first descriptor of those that a process is handed, as systemd does it: sd_listen_fds(3).
+LISTEN_FDS_START = 3
+
+
+def enter(pipe: int, sockets: list[int], command: list[str]) -> None:
     """Report this process's group, then become the command.
 
     Parameters
     ----------
     pipe: file descriptor of the guardian's pipe.
+    sockets: file descriptors of listening sockets for the command.
     command: program and arguments.
     """
     os.write(pipe, b"+%d\n" % os.getpgrp())
     os.close(pipe)
+    if sockets:
+        _hand_over(sockets)
     os.execvp(command[0], command)  # noqa: S606 (it is our own command, and no shell is wanted)
+
+
+def _hand_over(sockets: list[int]) -> None:
+    """Lay sockets where the command looks for them, and say so in its environment."""
+    # First out of the way: one of them may lie where another is to go.
+    aside = [fcntl.fcntl(each, fcntl.F_DUPFD, LISTEN_FDS_START + len(sockets)) for each in sockets]
+    for each in sockets:
+        os.close(each)
+    for place, each in enumerate(aside, LISTEN_FDS_START):
+        os.dup2(each, place, inheritable=True)
+        os.close(each)
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDS"] = str(len(sockets))
 
 
 def guard() -> None:
@@ -64,5 +85,5 @@ def _signalled(group: int, number: int) -> bool:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        enter(int(sys.argv[1]), sys.argv[2:])
+        enter(int(sys.argv[1]), [int(each) for each in sys.argv[2].split(",") if each], sys.argv[3:])
     guard()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,17 @@ from typing import Self
 
 from hookline import guardian
 from hookline.errors import HooklineError
+from hookline.headway import Headway
 
 #: Alone it guards; with a pipe and a command it becomes that command, under guard.
 GUARDIAN = (sys.executable, "-I", "-S", guardian.__file__)
-#: How often a starting process is asked whether it is ready.
+#: How often a starting process is asked whether it is ready: at first, and once it has taken a while.
 READY_POLL_SECONDS = 0.05
+LATER_POLL_SECONDS = 0.5
+#: How often a process that takes its time to start is looked at, and what it does is told.
+HEADWAY_SECONDS = 5.0
+#: However busy it seems, a process that is not ready by then never will be.
+LONGEST_START = timedelta(minutes=20)
 #: A process that ran for this long and then died starts again without the delays of earlier deaths.
 STEADY_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.5
@@ -45,7 +52,10 @@ class Service:
     env: its whole environment.
     log: the file that its output is added to.
     ready: answers whether it is ready for use; asked again and again.
-    patience: how long it may take to get ready the first time.
+    sockets: listening sockets that the process takes over, as systemd hands them (`LISTEN_FDS`). They stay
+        open from one process to the next, so that who connects in between waits and is not refused.
+    patience: how long it may stand still before it is ready, without output and without processor time.
+    longest_delay: how long it may be away between its end and its next start, if it had been ready.
     grace: how long it may take to stop before it is killed.
     """
 
@@ -54,7 +64,9 @@ class Service:
     env: Mapping[str, str]
     log: Path
     ready: Callable[[], Awaitable[bool]]
+    sockets: Sequence[socket.socket] = ()
     patience: timedelta = timedelta(seconds=60)
+    longest_delay: timedelta = timedelta(seconds=LONGEST_DELAY_SECONDS)
     grace: timedelta = timedelta(seconds=10)
 
 
@@ -100,24 +112,35 @@ class Supervisor:
         await self.stop()
         os.close(self._guard_pipe)
 
-    async def start(self, service: Service) -> None:
+    async def start(self, service: Service, *, tell: Callable[[str], None] = lambda what: None) -> None:
         """Start a service, return once it is ready, and from then on keep it running.
+
+        It may take as long as it needs while it gets on: a loaded machine is slow, and no reason to give up.
+
+        Parameters
+        ----------
+        tell: told what it is doing, every few seconds.
 
         Raises
         ------
-        ServiceFailed: it ended, or time ran out, before it was ready; it is stopped, and not tried again.
+        ServiceFailed: it ended or stood still before it was ready; it is stopped, and not tried again.
         """
-        kept = _Kept(service, await self._spawn(service.command, service.env, service.log))
+        kept = _Kept(service, await self._spawn(service.command, service.env, service.log, service.sockets))
         self._kept.append(kept)
         self._report()
+        watching = asyncio.create_task(self._watch(kept, tell))
+        starting = asyncio.create_task(self._ready(kept))
         try:
-            async with asyncio.timeout(service.patience.total_seconds()):
-                ready = await self._ready(kept)
-        except TimeoutError:
-            raise ServiceFailed(self._obituary(service, f"was not ready after {service.patience}")) from None
-        if not ready:
-            code = kept.process.returncode
-            raise ServiceFailed(self._obituary(service, f"ended with exit code {code} while starting"))
+            await asyncio.wait((watching, starting), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise ServiceFailed(self._obituary(service, watching.result()))
+            if not starting.result():
+                code = kept.process.returncode
+                raise ServiceFailed(self._obituary(service, f"ended with exit code {code} while starting"))
+        finally:
+            for task in (watching, starting):
+                task.cancel()
+            await asyncio.gather(watching, starting, return_exceptions=True)
         kept.keeper = asyncio.create_task(self._keep(kept))
 
     async def stop(self) -> None:
@@ -153,50 +176,75 @@ class Supervisor:
             self._forget(process.pid)
 
     async def _spawn(
-        self, command: Sequence[str], env: Mapping[str, str], log: Path
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        sockets: Sequence[socket.socket] = (),
     ) -> asyncio.subprocess.Process:
         log.parent.mkdir(parents=True, exist_ok=True)
         _limit_size(log)
+        handed_over = [each.fileno() for each in sockets]
         with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *GUARDIAN,
                 str(self._guard_pipe),
+                ",".join(map(str, handed_over)),
                 *command,
                 env=dict(env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(self._guard_pipe,),
+                pass_fds=(self._guard_pipe, *handed_over),
                 start_new_session=True,
             )
 
     async def _ready(self, kept: _Kept) -> bool:
         """Return True once the service is ready, False when its process ended first."""
+        pause = READY_POLL_SECONDS
         while kept.process.returncode is None:
             if await kept.service.ready():
                 return True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(kept.process.wait(), READY_POLL_SECONDS)
+                await asyncio.wait_for(kept.process.wait(), pause)
+            # On a busy machine every question takes processor time from the one who is to answer.
+            pause = min(pause * 1.2, LATER_POLL_SECONDS)
         return False
+
+    async def _watch(self, kept: _Kept, tell: Callable[[str], None]) -> str:
+        """Tell how a starting service gets on; return what is wrong once it does not any more."""
+        service = kept.service
+        headway = Headway(kept.process.pid, service.log)
+        while headway.elapsed < LONGEST_START:
+            await asyncio.sleep(min(HEADWAY_SECONDS, service.patience.total_seconds()))
+            tell(headway.look())
+            if headway.stood_still >= service.patience:
+                return f"has stood still for {service.patience.total_seconds():g} s, and is not ready"
+        return f"was not ready after {LONGEST_START}"
 
     async def _keep(self, kept: _Kept) -> None:
         """Start the service again whenever its process ends, later and later while it keeps dying."""
+        service = kept.service
         delay = FIRST_DELAY_SECONDS
+        was_ready = True
         while True:
             started = asyncio.get_running_loop().time()
             code = await self._ended(kept)
             if asyncio.get_running_loop().time() - started > STEADY_SECONDS:
                 delay = FIRST_DELAY_SECONDS
+            if was_ready:
+                delay = min(delay, service.longest_delay.total_seconds())
             self._say(
-                f"{kept.service.name} ended unexpectedly ({_manner(code)}); starting it again in {delay:g} s."
-                f" Its log: {kept.service.log}"
+                f"{service.name} ended unexpectedly ({_manner(code)}); starting it again in {delay:g} s."
+                f" Its log: {service.log}"
             )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
-            kept.process = await self._spawn(kept.service.command, kept.service.env, kept.service.log)
+            kept.process = await self._spawn(service.command, service.env, service.log, service.sockets)
             self._report()
-            if await self._ready(kept):
-                self._say(f"{kept.service.name} is running again.")
+            was_ready = await self._ready(kept)
+            if was_ready:
+                self._say(f"{service.name} is running again.")
 
     async def _ended(self, kept: _Kept) -> int:
         """Return the exit code once the process has ended; its log is kept in size meanwhile."""
@@ -211,6 +259,8 @@ class Supervisor:
 
     async def _end(self, kept: _Kept) -> None:
         process = kept.process
+        for each in kept.service.sockets:
+            each.close()
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
             try:
@@ -233,6 +283,8 @@ class Supervisor:
 
     def _obituary(self, service: Service, fate: str) -> str:
         last = service.log.read_text(errors="replace").strip().splitlines()[-8:]
+        if not last:
+            return f"{service.name} {fate}. It wrote nothing to its log ({service.log})."
         quoted = "".join(f"\n    {line}" for line in last)
         return f"{service.name} {fate}. The end of its log ({service.log}):{quoted}"
 

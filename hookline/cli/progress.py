@@ -18,6 +18,9 @@ from rich.text import Text
 
 from hookline.cli.output import duration
 
+#: Where nothing moves on the screen, a line tells what a step is doing, this often.
+TELL_SECONDS = 15.0
+
 
 @dataclass
 class Step:
@@ -26,6 +29,14 @@ class Step:
     name: str
     started: float
     detail: str = ""
+    #: What it is doing, and when that was last printed.
+    doing: str = ""
+    told: float = 0.0
+
+    @property
+    def elapsed(self) -> str:
+        """Return for how long it has been under way, for people."""
+        return duration(timedelta(seconds=time.monotonic() - self.started))
 
 
 class Progress:
@@ -49,7 +60,7 @@ class Progress:
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Show a step for as long as the block runs, then how it ended and how long it took."""
-        step = Step(name, time.monotonic())
+        step = Step(name, time.monotonic(), told=time.monotonic())
         self._running.append(step)
         try:
             yield step
@@ -58,15 +69,22 @@ class Progress:
             raise
         self._end(step, Text("ready  ", style="green"))
 
+    def tell(self, step: Step, what: str) -> None:
+        """Show what a step is doing, if it takes its time: beside it, or now and then as a line."""
+        step.doing = what
+        if not self._console.is_terminal and time.monotonic() - step.told >= TELL_SECONDS:
+            step.told = time.monotonic()
+            self._console.print(
+                f"waits  {step.name:<16}{step.elapsed:>8}  {what}", soft_wrap=True, markup=False
+            )
+
     def _end(self, step: Step, mark: Text) -> None:
         self._running.remove(step)
-        took = duration(timedelta(seconds=time.monotonic() - step.started))
-        line = mark.append(f"{step.name:<16}", style="default").append(f"{took:>8}  ", style="dim")
+        line = mark.append(f"{step.name:<16}", style="default").append(f"{step.elapsed:>8}  ", style="dim")
         self._console.print(line.append(step.detail, style="default"), soft_wrap=True)
 
     def _spinners(self) -> Table:
         table = Table.grid(padding=(0, 1))
         for step in self._running:
-            elapsed = duration(timedelta(seconds=time.monotonic() - step.started))
-            table.add_row(Spinner("dots"), step.name, Text(elapsed, style="dim"))
+            table.add_row(Spinner("dots"), step.name, Text(step.elapsed, style="dim"), Text(step.doing))
         return table

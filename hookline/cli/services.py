@@ -6,24 +6,28 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from hookline.errors import HooklineError
 from hookline.settings import Settings
-from hookline.supervisor import Service
+from hookline.supervisor import LONGEST_START, Service
 
 POOL = "warm"
 #: -P: unlike `python -m` alone, do not let modules of the working directory shadow installed ones.
 HOOKLINE = (sys.executable, "-P", "-m", "hookline")
 #: Prefect's own program, with its garbage collected where it cannot stop the server.
 PREFECT = (sys.executable, "-P", "-m", "hookline.prefect_server")
-#: The server starts on a fresh database, with all of Prefect's migrations, on a slow machine.
-SERVER_PATIENCE = timedelta(minutes=3)
+#: A deploy waits for the server for as long as `up` waits for it to start.
+SERVER_WAIT = LONGEST_START
+#: How long the gateway may be away: what is sent to it meanwhile waits on its socket.
+GATEWAY_DELAY = timedelta(seconds=1)
+BACKLOG = 2048
 
 
 @dataclass(frozen=True)
@@ -93,30 +97,37 @@ def server(plan: Plan) -> Service:
         },
         log=plan.data / "logs" / "prefect-server.log",
         ready=answers(f"{plan.prefect_api}/health"),
-        patience=SERVER_PATIENCE,
     )
 
 
-def gateway(plan: Plan) -> Service:
-    """Return the gateway with its dispatcher."""
+def gateway(plan: Plan, sockets: Sequence[socket.socket]) -> Service:
+    """Return the gateway with its dispatcher.
+
+    Parameters
+    ----------
+    sockets: where it listens.
+    """
     return Service(
         name="Gateway",
         command=(*HOOKLINE, "gateway"),
         env={**plan.environment(), **plan.secrets},
         log=plan.data / "logs" / "gateway.log",
         ready=answers(f"{bound_url(plan.settings)}/healthz"),
+        sockets=sockets,
+        longest_delay=GATEWAY_DELAY,
     )
 
 
 def worker(plan: Plan) -> Service:
     """Return the warm worker."""
+    log = plan.data / "logs" / "worker.log"
     return Service(
         name="Warm worker",
         # Whoever runs an existing server decides about its pools.
         command=(*HOOKLINE, "worker", "--pool", POOL, *(["--no-create-pool"] if plan.server else [])),
         env=plan.environment(),
-        log=plan.data / "logs" / "worker.log",
-        ready=_always,
+        log=log,
+        ready=writes(log, "started!"),
         # Runs that are under way may finish.
         grace=timedelta(seconds=30),
     )
@@ -124,20 +135,26 @@ def worker(plan: Plan) -> Service:
 
 def deploy_command(*, own_server: bool) -> tuple[str, ...]:
     """Return the command that deploys once the server is there."""
-    command = (*HOOKLINE, "deploy", "--wait", str(SERVER_PATIENCE.total_seconds()))
+    command = (*HOOKLINE, "deploy", "--wait", str(SERVER_WAIT.total_seconds()))
     return (*command, "--create-pool") if own_server else command
 
 
-def check_ports(plan: Plan) -> None:
-    """Check that the ports are free.
+def listen(plan: Plan) -> list[socket.socket]:
+    """Return the gateway's sockets, listening, once it is sure that Prefect's port is free too.
 
     Raises
     ------
-    HooklineError: one is taken; names the setting to change.
+    HooklineError: a port is taken; names the setting to change.
     """
-    _check_port(plan.settings.host, plan.settings.port, "HOOKLINE_PORT")
+    sockets = [
+        _bind(address, "HOOKLINE_PORT") for address in _addresses(plan.settings.host, plan.settings.port)
+    ]
+    for each in sockets:
+        each.listen(BACKLOG)
     if plan.server is None:
-        _check_port("127.0.0.1", plan.settings.prefect_port, "HOOKLINE_PREFECT_PORT")
+        for address in _addresses("127.0.0.1", plan.settings.prefect_port):
+            _bind(address, "HOOKLINE_PREFECT_PORT").close()
+    return sockets
 
 
 def bound_url(settings: Settings) -> str:
@@ -159,17 +176,47 @@ def answers(url: str) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
-async def _always() -> bool:
-    return True
+def writes(log: Path, words: str) -> Callable[[], Awaitable[bool]]:
+    """Return a question that is answered True once a process has written these words to its log since."""
+    seen = log.stat().st_size if log.exists() else 0
+
+    def look() -> bool:
+        nonlocal seen
+        with log.open("rb") as written:
+            if written.seek(0, os.SEEK_END) < seen:
+                seen = 0  # it was cut
+            written.seek(seen)
+            found = words.encode() in (new := written.read())
+        if found:
+            seen += len(new)
+        return found
+
+    async def ask() -> bool:
+        return look()
+
+    return ask
 
 
-def _check_port(host: str, port: int, setting: str) -> None:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as wrong:
-            raise HooklineError(
-                f"Port {port} on {host} cannot be used ({wrong.strerror}). Set {setting} to a free port."
-            ) from None
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as wrong:
+        raise HooklineError(f"HOOKLINE_HOST is {host}, which is no address ({wrong.strerror}).") from None
+    return [(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+
+
+def _bind(address: tuple[socket.AddressFamily, Any], setting: str) -> socket.socket:
+    family, where = address
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family is socket.AF_INET6:
+        # Its own protocol alone: the other one has a socket of its own.
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind(where)
+    except OSError as wrong:
+        bound.close()
+        raise HooklineError(
+            f"Port {where[1]} on {where[0]} cannot be used ({wrong.strerror}). Set {setting} to a free port."
+        ) from None
+    return bound

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,9 +55,9 @@ def up(
     settings = load_settings()
     with locked(settings.data):
         plan = Plan(settings, server, missing_secrets(settings))
-        services.check_ports(plan)
+        sockets = services.listen(plan)
         try:
-            return asyncio.run(_up(plan, sample=not no_sample and server is None))
+            return asyncio.run(_up(plan, sockets, sample=not no_sample and server is None))
         finally:
             forget_running(settings.data)
 
@@ -80,7 +81,7 @@ def missing_secrets(settings: Settings) -> Mapping[str, str]:
     return development_secrets(settings.data, sorted(missing))
 
 
-async def _up(plan: Plan, *, sample: bool) -> int:
+async def _up(plan: Plan, sockets: Sequence[socket.socket], *, sample: bool) -> int:
     out = console()
     stop = asyncio.Event()
 
@@ -96,7 +97,7 @@ async def _up(plan: Plan, *, sample: bool) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, on_signal)
-        starting = asyncio.create_task(_start(plan, supervisor, out, sample=sample))
+        starting = asyncio.create_task(_start(plan, sockets, supervisor, out, sample=sample))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -108,14 +109,15 @@ async def _up(plan: Plan, *, sample: bool) -> int:
     return 0
 
 
-async def _start(plan: Plan, supervisor: Supervisor, out: Console, *, sample: bool) -> None:
+async def _start(
+    plan: Plan, sockets: Sequence[socket.socket], supervisor: Supervisor, out: Console, *, sample: bool
+) -> None:
     """Start everything, what can be at the same time, and tell what there is."""
     with Progress(out) as progress:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    _keep(services.gateway(plan), supervisor, progress, plan.settings.gateway_url)
-                )
+                gateway = services.gateway(plan, sockets)
+                group.create_task(_keep(gateway, supervisor, progress, plan.settings.gateway_url))
                 # Deploying begins with importing the flows, while the server is still starting.
                 deploying = group.create_task(_deploy(plan, supervisor, progress, out))
                 if plan.server is None:
@@ -129,7 +131,7 @@ async def _start(plan: Plan, supervisor: Supervisor, out: Console, *, sample: bo
 
 async def _keep(service: Service, supervisor: Supervisor, progress: Progress, detail: str) -> None:
     with progress.step(service.name) as step:
-        await supervisor.start(service)
+        await supervisor.start(service, tell=lambda what: progress.tell(step, what))
         step.detail = detail
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
@@ -356,7 +357,8 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmWorkerResult])
 
 async def _serve(worker: WarmWorker) -> None:
     await await_server()
-    await worker.start(printer=lambda *_: None)
+    # At once: who starts it reads in its log that it is there.
+    await worker.start(printer=partial(print, flush=True))
 
 
 async def run_worker(

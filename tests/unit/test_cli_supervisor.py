@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,11 +39,14 @@ class Told(list[str]):
         self.append(line)
         self._news.set()
 
+    async def news(self) -> None:
+        await self._news.wait()
+        self._news.clear()
+
     async def wait_for(self, text: str) -> str:
         async with asyncio.timeout(20):
             while not (found := [line for line in self if text in line]):
-                await self._news.wait()
-                self._news.clear()
+                await self.news()
         return found[-1]
 
 
@@ -92,13 +97,76 @@ async def test_a_service_that_ends_while_starting_is_an_error_with_its_last_word
 
 
 async def test_a_service_that_never_gets_ready_is_an_error(tmp_path: Path) -> None:
-    """Patience ends, and so does the process."""
+    """It does nothing while patience lasts, so it is stuck: it is ended, and its log said to be empty."""
     slow = service(tmp_path, "import time; time.sleep(600)", patience=timedelta(milliseconds=300))
     pids: dict[str, int] = {}
     async with Supervisor(Told().say, pids.update) as supervisor:
-        with pytest.raises(ServiceFailed, match="was not ready"):
+        with pytest.raises(ServiceFailed, match=r"stood still for 0.3 s.*wrote nothing"):
             await supervisor.start(slow)
     assert not alive(pids["service"])
+
+
+@pytest.mark.parametrize(
+    "doing", ["sum(range(2000))", "print('migration', flush=True); time.sleep(0.05)"], ids=["busy", "telling"]
+)
+async def test_a_service_that_gets_on_may_take_its_time(tmp_path: Path, doing: str) -> None:
+    """On a loaded machine a start takes many times the patience; what it does is told meanwhile."""
+    code = (
+        "import pathlib, sys, time\nend = time.monotonic() + 1.5\n"
+        f"while time.monotonic() < end: {doing}\n"
+        "pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
+    )
+    told = Told()
+    async with Supervisor(Told().say) as supervisor:
+        await supervisor.start(service(tmp_path, code, patience=timedelta(milliseconds=400)), tell=told.say)
+    assert "of processor time; " in told[0]
+    assert ("migration" if "print" in doing else "nothing in its log yet") in told[-1]
+
+
+#: Answers each connection with its process id, on the socket that it was handed.
+ANSWERING = (
+    "import os, pathlib, socket, sys\n"
+    "assert os.environ['LISTEN_PID'] == str(os.getpid()) and os.environ['LISTEN_FDS'] == '1'\n"
+    "door = socket.socket(fileno=3); pathlib.Path(sys.argv[1]).open('a').write('x')\n"
+    "while True: there, _ = door.accept(); there.sendall(str(os.getpid()).encode()); there.close()"
+)
+
+
+def ask(port: int) -> int:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as there:
+        return int(there.recv(100))
+
+
+async def test_a_door_stays_open_while_its_service_is_away(tmp_path: Path) -> None:
+    """Who connects after a SIGKILL is not refused: the connection waits for the next process."""
+    told = Told()
+    pids: dict[str, int] = {}
+    door = socket.create_server(("127.0.0.1", 0))
+    port = door.getsockname()[1]
+    answering = replace(service(tmp_path, ANSWERING), sockets=[door])
+    async with Supervisor(told.say, pids.update) as supervisor:
+        await supervisor.start(answering)
+        first = await asyncio.to_thread(ask, port)
+        assert first == pids["service"]
+        os.kill(first, signal.SIGKILL)
+        assert await asyncio.to_thread(ask, port) == pids["service"] != first
+    with pytest.raises(ConnectionRefusedError):
+        ask(port)
+
+
+async def test_a_service_that_was_well_is_away_for_a_moment_only(tmp_path: Path) -> None:
+    """However often it is killed; one that does not get ready again is tried later and later."""
+    told = Told()
+    pids: dict[str, int] = {}
+    prompt = replace(service(tmp_path, COUNTING), longest_delay=timedelta(milliseconds=20))
+    async with Supervisor(told.say, pids.update) as supervisor:
+        await supervisor.start(prompt)
+        for number in range(3):
+            os.kill(pids["service"], signal.SIGKILL)
+            async with asyncio.timeout(20):
+                while len([line for line in told if "is running again" in line]) == number:
+                    await told.news()
+    assert [line for line in told if "ended" in line and "in 0.02 s" not in line] == []
 
 
 async def test_what_does_not_stop_is_killed_with_its_children(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_existing_server_is_used_with_the_persons_own_prefect_settings(
 def test_only_the_gateway_gets_the_secrets(settings: Settings) -> None:
     """Flows have no business with them."""
     plan = Plan(settings, None, {"GITHUB_WEBHOOK_SECRET": "s"})
-    assert services.gateway(plan).env["GITHUB_WEBHOOK_SECRET"] == "s"
+    assert services.gateway(plan, []).env["GITHUB_WEBHOOK_SECRET"] == "s"
     assert "GITHUB_WEBHOOK_SECRET" not in services.worker(plan).env | services.server(plan).env
 
 
@@ -80,7 +80,7 @@ def test_a_port_that_is_taken_is_named_with_its_setting(settings: Settings, sett
         field = setting.removeprefix("HOOKLINE_").lower()
         plan = Plan(settings.model_copy(update={field: taken.getsockname()[1]}), None, {})
         with pytest.raises(HooklineError, match=f"Set {setting} to a free port"):
-            services.check_ports(plan)
+            services.listen(plan)
 
 
 def test_secrets_for_development_are_made_once_and_for_the_owners_eyes(
