@@ -23,8 +23,8 @@ POOL = "warm"
 HOOKLINE = (sys.executable, "-P", "-m", "hookline")
 #: Prefect's own program, with its garbage collected where it cannot stop the server.
 PREFECT = (sys.executable, "-P", "-m", "hookline.prefect_server")
-#: A deploy waits for the server for as long as `up` waits for it to start.
-SERVER_WAIT = LONGEST_START
+#: A deploy waits for the server of `up` for as long as that may take to start, and for another one:
+OTHER_SERVER_WAIT = timedelta(minutes=3)
 #: How long the gateway may be away: what is sent to it meanwhile waits on its socket.
 GATEWAY_DELAY = timedelta(seconds=1)
 BACKLOG = 2048
@@ -127,7 +127,8 @@ def worker(plan: Plan) -> Service:
         command=(*HOOKLINE, "worker", "--pool", POOL, *(["--no-create-pool"] if plan.server else [])),
         env=plan.environment(),
         log=log,
-        ready=writes(log, "started!"),
+        # A server elsewhere may be down; the worker then waits for it, and so do events.
+        ready=writes(log, "started!", *(["waiting for it"] if plan.server else [])),
         # Runs that are under way may finish.
         grace=timedelta(seconds=30),
     )
@@ -135,7 +136,8 @@ def worker(plan: Plan) -> Service:
 
 def deploy_command(*, own_server: bool) -> tuple[str, ...]:
     """Return the command that deploys once the server is there."""
-    command = (*HOOKLINE, "deploy", "--wait", str(SERVER_WAIT.total_seconds()))
+    wait = LONGEST_START if own_server else OTHER_SERVER_WAIT
+    command = (*HOOKLINE, "deploy", "--wait", str(wait.total_seconds()))
     return (*command, "--create-pool") if own_server else command
 
 
@@ -176,8 +178,8 @@ def answers(url: str) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
-def writes(log: Path, words: str) -> Callable[[], Awaitable[bool]]:
-    """Return a question that is answered True once a process has written these words to its log since."""
+def writes(log: Path, *words: str) -> Callable[[], Awaitable[bool]]:
+    """Return a question that is answered True once a process has written any of these to its log since."""
     seen = log.stat().st_size if log.exists() else 0
 
     def look() -> bool:
@@ -186,7 +188,8 @@ def writes(log: Path, words: str) -> Callable[[], Awaitable[bool]]:
             if written.seek(0, os.SEEK_END) < seen:
                 seen = 0  # it was cut
             written.seek(seen)
-            found = words.encode() in (new := written.read())
+            new = written.read()
+            found = any(each.encode() in new for each in words)
         if found:
             seen += len(new)
         return found
