@@ -18,7 +18,8 @@ def main() -> int:
     # Each operation gets requests that fit its description, and requests that do not.
     each = -(-given.examples // (2 * len(OPERATIONS)))
     print(f"{len(OPERATIONS)} operations, {each} requests that fit and {each} that do not for each")
-    command = [sys.executable, "-m", "pytest", "-q", "--timeout", "1800", "tests/integration/test_fuzz.py"]
+    tests = ("tests/integration/test_fuzz.py", "tests/integration/test_gateway_parsed.py")
+    command = [sys.executable, "-m", "pytest", "-q", "--timeout", "1800", *tests]
     environment = {**os.environ, "HOOKLINE_FUZZ_EXAMPLES": str(each)}
     return subprocess.run(command, env=environment, check=False).returncode
 

@@ -19,7 +19,7 @@ from hookline.body import envelope_data, read_form
 from hookline.errors import Refusal
 from hookline.event import BodyFormat, Draft, Event, rfc3339
 from hookline.json_text import array_slices, check_depth, check_utf8, load_json_body
-from hookline.knock import CREDENTIALS, Headers, Knock, Reply
+from hookline.knock import CREDENTIALS, Headers, Knock
 from hookline.native import parse_native
 
 STRUCTURED = "application/cloudevents+json"
@@ -35,7 +35,8 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "datacontenttype": attributes.check_media_type,
     "dataschema": attributes.check_uri,
 }
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+#: A quoted part, or a quote that opens one that does not end.
+_QUOTED = re.compile(rb'"(?:((?:[^"\\]|\\.)*+)")?', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _INT32 = range(-(2**31), 2**31)
@@ -107,28 +108,6 @@ def parse_cloudevents(knock: Knock, *, door: str, strict: bool = True) -> list[D
     ]
 
 
-def grant(headers: Headers, rate: int | None = None) -> Reply | None:
-    """Answer the handshake of CloudEvents' webhooks: who asks by OPTIONS may send.
-
-    Parameters
-    ----------
-    headers: of the OPTIONS request.
-    rate: requests a minute that are allowed; None for no limit.
-
-    Returns
-    -------
-    None where the request is not that handshake.
-    """
-    origin = headers.get("webhook-request-origin")
-    if not origin or not origin.isascii() or not origin.isprintable():
-        return None
-    allowed = "*" if rate is None else str(max(rate, 1))
-    return Reply(
-        200,
-        (("Allow", "POST"), ("WebHook-Allowed-Origin", origin), ("WebHook-Allowed-Rate", allowed)),
-    )
-
-
 def structured(event: Event, extensions: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Render an event as a CloudEvent in its JSON form.
 
@@ -189,17 +168,20 @@ def decode_header(value: bytes) -> str:
     ValueError: a quoted string that does not end, a wrong percent-encoding, or no UTF-8.
     """
     value = value.strip(b" \t")
-    if value.startswith(b'"'):
-        match = _QUOTED.fullmatch(value)
-        if match is None:
-            raise ValueError("is a quoted string that does not end")
-        value = _ESCAPE.sub(rb"\1", match[1])
+    if b'"' in value:
+        value = _QUOTED.sub(_unquoted, value)
     if b"%" in value:
         value = _PERCENT.sub(_percent, value)
     try:
         return value.decode()
     except UnicodeDecodeError:
         raise ValueError("is no UTF-8") from None
+
+
+def _unquoted(match: re.Match[bytes]) -> bytes:
+    if match[1] is None:
+        raise ValueError("has a quoted part that does not end")
+    return _ESCAPE.sub(rb"\1", match[1])
 
 
 def _percent(match: re.Match[bytes]) -> bytes:

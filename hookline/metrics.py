@@ -1,4 +1,4 @@
-"""Metrics in Prometheus's text format: what was counted in this process, and what waits in the inbox."""
+"""Metrics as Prometheus reads them: what was counted in this process, and what waits in the inbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from hookline.event import Event
 from hookline.inbox import Dispatch, Step
@@ -16,7 +17,11 @@ from hookline.inbox.gauging import Gauges
 from hookline.inbox.records import time_of_id
 from hookline.prefect_api import RunInfo
 
-__all__ = ["CONTENT_TYPE_LATEST", "STEPS", "Metrics", "Snapshot", "receipt_percentiles"]
+__all__ = ["OPENMETRICS", "PROMETHEUS", "STEPS", "Metrics", "Snapshot", "receipt_percentiles"]
+
+#: The forms in which metrics are rendered.
+OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+PROMETHEUS = CONTENT_TYPE_PLAIN_0_0_4
 
 #: The steps of a receipt, each measured from the event's acceptance.
 STEPS = ("routed", "run_created", "run_started", "first_task", "finished")
@@ -89,9 +94,16 @@ class Metrics:
             if not step.is_replay:
                 self._observe(step.name, step.at - time_of_id(step.event_id))
 
-    def render(self, snapshot: Snapshot) -> bytes:
-        """Return everything as Prometheus's text."""
+    def render(self, snapshot: Snapshot, form: str = PROMETHEUS) -> bytes:
+        """Return everything as text.
+
+        Parameters
+        ----------
+        form: `OPENMETRICS` or `PROMETHEUS`.
+        """
         self._snapshot.snapshot = snapshot
+        if form == OPENMETRICS:
+            return bytes(openmetrics.generate_latest(self._registry))  # type: ignore[no-untyped-call] # theirs
         return generate_latest(self._registry)
 
     def _observe(self, step: str, took: timedelta) -> None:

@@ -132,10 +132,13 @@ READ_BODY = Operation(
     name="readBody",
     summary="Get the bytes that were received.",
     tag="Events",
-    says="Byte for byte, decompressed. The token of a claim check opens it as well.",
+    says=(
+        "Octets of any media type: byte for byte as they came, decompressed, under the Content-Type that they"
+        " came with, or application/octet-stream. The token of a claim check opens it as well."
+    ),
     scope=Scope.READ,
     parameters=(EVENT_ID,),
-    answers={200: Answered("The body.", TEXT, "*/*", headers=("Hookline-Body-Format",))},
+    answers={200: Answered("The octets.", {}, "*/*", headers=("Hookline-Body-Format",))},
     refusals=(404,),
 )
 DELIVER = Operation(

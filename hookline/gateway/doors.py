@@ -169,11 +169,11 @@ class Doors:
     async def _take_webhook(
         self, scope: Scope, headers: Headers, receive: Receive, name: str, token: str | None
     ) -> Reply:
-        if scope["method"] not in _OF_WEBHOOKS:
-            raise not_allowed(scope["method"], _OF_WEBHOOKS)
         source = self._house.sources.get(name)
         if source is None:
             raise Refusal(404, "no-such-source", "There is no such source; see deployments/sources.yaml.")
+        if scope["method"] not in _OF_WEBHOOKS:
+            raise not_allowed(scope["method"], source.methods)
         limit = source.body_limit or self._house.settings.body_limit_bytes
         knock = await self._knock(scope, headers, receive, limit, token=token)
         outcome = await source.receive(knock)

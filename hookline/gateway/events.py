@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
+from hookline import attributes
 from hookline.claim_tokens import claim_is_valid
 from hookline.errors import Refusal
 from hookline.event import now, rfc3339
@@ -23,6 +24,8 @@ PAGE_LIMIT = 500
 PAGE_DEFAULT = 50
 
 _ID = re.compile(r"[0-9a-f-]{36}")
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{48}")
+_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 async def read_event(house: House, exchange: Exchange) -> Reply:
@@ -105,7 +108,7 @@ def read_limit(exchange: Exchange) -> int:
     limit = exchange.query("limit")
     if limit is None:
         return PAGE_DEFAULT
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 0 < int(limit) <= PAGE_LIMIT):
+    if _COUNT.fullmatch(limit) is None or int(limit) > PAGE_LIMIT:
         raise _bad_query("limit", f"a number from 1 to {PAGE_LIMIT}")
     return int(limit)
 
@@ -117,15 +120,12 @@ def read_moment(name: str, text: str | None) -> datetime | None:
     ------
     Refusal: 400, not RFC 3339, or without an offset.
     """
-    if not text:
+    if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return attributes.read_timestamp(text)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _bad_query(name, "a time with an offset, such as 2026-11-24T03:00:00Z")
-    return moment
+        raise _bad_query(name, "a time with an offset, such as 2026-11-24T03:00:00Z") from None
 
 
 def write_cursor(last_id: str) -> str:
@@ -141,12 +141,9 @@ def read_cursor(exchange: Exchange) -> str | None:
     Refusal: 400, no cursor of ours.
     """
     text = exchange.query("cursor")
-    if not text:
+    if text is None:
         return None
-    try:
-        cursor = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode("ascii")
-    except ValueError:
-        cursor = ""
+    cursor = base64.urlsafe_b64decode(text).decode("latin-1") if _CURSOR.fullmatch(text) else ""
     if _ID.fullmatch(cursor) is None:
         raise _bad_query("cursor", "what `next` of the page before said")
     return cursor

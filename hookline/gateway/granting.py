@@ -38,7 +38,7 @@ def grant(headers: Headers, rate: Rate | None) -> Reply:
     if asked is not None and asked != b"*" and _RATE.fullmatch(asked) is None:
         raise Refusal(400, "bad-rate", "WebHook-Request-Rate is no number of requests a minute.")
     headers_of_grant = (
-        ("allow", "POST"),
+        *allow,
         ("webhook-allowed-origin", origin.decode("ascii")),
         ("webhook-allowed-rate", _granted(asked, rate)),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hookline.errors import Refusal
 from hookline.gateway import access
 from hookline.gateway.exchange import Exchange
@@ -10,6 +12,8 @@ from hookline.gateway.replies import json_reply
 from hookline.lineage import Direction, Graph, Kind, build_graph, graph_document
 from hookline.lineage.graph import GENERATIONS, MOST_NODES, NODES
 from hookline.sources import Reply
+
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
 
 KINDS = {"event": Kind.EVENT, "run": Kind.FLOW_RUN, "asset": Kind.ASSET}
 
@@ -55,7 +59,9 @@ async def find_graph(house: House, exchange: Exchange) -> Graph:
 
 
 def _direction(exchange: Exchange) -> Direction:
-    given = exchange.query("direction") or Direction.BOTH
+    given = exchange.query("direction")
+    if given is None:
+        return Direction.BOTH
     if given not in tuple(Direction):
         raise Refusal(400, "bad-query", f"direction is not one of {', '.join(Direction)}.")
     return Direction(given)
@@ -63,16 +69,16 @@ def _direction(exchange: Exchange) -> Direction:
 
 def _number(exchange: Exchange, name: str, default: int, most: int) -> int:
     given = exchange.query(name)
-    if not given:
+    if given is None:
         return default
-    if not (given.isascii() and given.isdigit() and len(given) < 10 and 0 < int(given) <= most):
+    if _COUNT.fullmatch(given) is None or int(given) > most:
         raise Refusal(400, "bad-query", f"{name} is not a number from 1 to {most}.")
     return int(given)
 
 
 def _flag(exchange: Exchange, name: str, default: bool) -> bool:
     given = exchange.query(name)
-    if not given:
+    if given is None:
         return default
     if given not in ("true", "false"):
         raise Refusal(400, "bad-query", f"{name} is neither true nor false.")

@@ -189,7 +189,8 @@ def _answers(operation: Operation) -> dict[str, Any]:
 def _answer(answered: Answered) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answered.says}
     if answered.schema is not None:
-        described["content"] = {answered.media_type: {"schema": _shape(answered.schema)}}
+        kinds = (answered.media_type, *answered.also)
+        described["content"] = {kind: {"schema": _shape(answered.schema)} for kind in kinds}
     if answered.headers:
         described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answered.headers}
     return described

@@ -47,12 +47,14 @@ class Answered:
     schema: of its body; None for one without.
     media_type: of its body.
     headers: names of headers that are described in `schemas.py`.
+    also: further media types that whoever asks may prefer.
     """
 
     says: str
     schema: Shape | None = None
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

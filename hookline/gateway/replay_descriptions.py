@@ -11,7 +11,7 @@ from hookline.gateway.schemas import COUNT, ID, MOMENT, TEXT, array, exactly, nu
 from hookline.inbox import DispatchStatus, EventStatus
 
 _WORD: dict[str, Any] = {
-    "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f]+$"
+    "type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[^\\x00-\\x1f\\x7f]+$"
 }  # fmt: skip
 _FLAG: dict[str, Any] = {"type": "boolean", "default": False}
 _RATE: dict[str, Any] = {
@@ -126,7 +126,7 @@ BEGIN_REPLAY = Operation(
     },
     body_required=False,
     answers=_STARTED_OR_NOT,
-    refusals=(413, 415),
+    refusals=(404, 413, 415),
 )
 LIST_REPLAYS = Operation(
     name="listReplays",
@@ -158,7 +158,7 @@ LIST_DEAD = Operation(
     summary="List dispatches that gave up and were not replayed since.",
     tag="Replay",
     scope=Scope.READ,
-    parameters=(Parameter("trigger", "Only of this trigger.", TEXT), LIMIT, CURSOR),
+    parameters=(Parameter("trigger", "Only of this trigger.", _WORD), LIMIT, CURSOR),
     answers={200: Answered("A page, newest first.", exactly(dead=array(_LETTER), next=nullable(TEXT)))},
 )
 REPLAY_DEAD_LETTER = Operation(
@@ -181,5 +181,5 @@ REPLAY_DEAD = Operation(
     bodies={"application/json": _wishes(**_SEARCH, trigger=_TRIGGER, rate=_RATE, dry_run=_DRY_RUN)},
     body_required=False,
     answers=_STARTED_OR_NOT,
-    refusals=(413, 415),
+    refusals=(404, 413, 415),
 )

@@ -20,6 +20,7 @@ from hookline.gateway.reading import read_body
 from hookline.gateway.replies import json_reply
 from hookline.inbox import Dispatch, EventStatus, Search, replaying
 from hookline.inbox.replaying import Replay, ReplayKind
+from hookline.nearest import nearest
 from hookline.replaying import Preview
 from hookline.sources import Reply
 
@@ -45,7 +46,7 @@ async def replay_event(house: House, exchange: Exchange) -> Reply:
     event = await house.inbox.replayable(event_id)
     if event is None:
         raise Refusal(409, "no-body", "Retention has forgotten the event's data; it cannot be replayed.")
-    replays, trigger = house.dispatcher.replays, _text(wanted, "trigger")
+    replays, trigger = house.dispatcher.replays, await _trigger(house, _text(wanted, "trigger"))
     if _flag(wanted, "dry_run"):
         return json_reply(_preview(await replays.preview_one(event, trigger)))
     made = await replays.replay(event, trigger)
@@ -72,7 +73,8 @@ async def replay_dead(house: House, exchange: Exchange) -> Reply:
 
 async def _begin(house: House, exchange: Exchange, kind: ReplayKind, wanted: Mapping[str, Any]) -> Reply:
     exchange.caller(house).require(access.Scope.ADMIN)
-    search, trigger, rate = _search(wanted), _text(wanted, "trigger"), _rate(wanted)
+    search, rate = _search(wanted), _rate(wanted)
+    trigger = await _trigger(house, _text(wanted, "trigger"))
     replays = house.dispatcher.replays
     if _flag(wanted, "dry_run"):
         return json_reply(_preview(await replays.preview(kind, search, trigger)))
@@ -105,9 +107,8 @@ async def list_dead(house: House, exchange: Exchange) -> Reply:
     """Answer `GET /dead`: dead letters that were not replayed, newest first."""
     exchange.caller(house).require(access.Scope.READ)
     limit, cursor = read_limit(exchange), read_cursor(exchange)
-    found = await house.inbox.dead(
-        limit=limit + 1, cursor=cursor, trigger_id=exchange.query("trigger") or None
-    )
+    trigger = _text({"trigger": exchange.query("trigger")}, "trigger")
+    found = await house.inbox.dead(limit=limit + 1, cursor=cursor, trigger_id=trigger)
     page = found[:limit]
     following = write_cursor(page[-1].id) if len(found) > limit else None
     return json_reply({"dead": [_letter(dispatch) for dispatch in page], "next": following})
@@ -125,10 +126,11 @@ async def replay_dead_letter(house: House, exchange: Exchange) -> Reply:
     event = await house.inbox.replayable(dispatch.event_id)
     if event is None:
         raise Refusal(409, "no-body", "The event's data cannot be read any more.")
-    replays = house.dispatcher.replays
+    # One that could not be matched at all names no trigger: its replay goes through all of them.
+    replays, trigger = house.dispatcher.replays, await _trigger(house, dispatch.trigger_id or None)
     if _flag(wanted, "dry_run"):
-        return json_reply(_preview(await replays.preview_one(event, dispatch.trigger_id)))
-    made = await replays.replay(event, dispatch.trigger_id or None)
+        return json_reply(_preview(await replays.preview_one(event, trigger)))
+    made = await replays.replay(event, trigger)
     return json_reply(
         {"id": event.id, "dispatches": [_made(each) for each in made]},
         202,
@@ -142,6 +144,26 @@ async def _find_replay(house: House, exchange: Exchange) -> Replay:
     if found is None:
         raise Refusal(404, "no-such-replay", "There is no such replay.")
     return found
+
+
+async def _trigger(house: House, trigger_id: str | None) -> str | None:
+    """Return the id of a trigger that a replay is narrowed to.
+
+    Raises
+    ------
+    Refusal: 404, it is not in the set in force; names the nearest one.
+    """
+    if trigger_id is None:
+        return None
+    triggers = await house.dispatcher.trigger_sets.newest()
+    if triggers.get(trigger_id) is None:
+        # People know a trigger by the last part of its id.
+        named = {trigger.name: trigger.id for trigger in triggers}
+        meant = nearest(trigger_id, [trigger.id for trigger in triggers])
+        meant = meant or named.get(nearest(trigger_id, named) or trigger_id)
+        advice = f"; did you mean {meant}?" if meant else "."
+        raise Refusal(404, "no-such-trigger", f"No trigger {trigger_id[:200]} is in force{advice}")
+    return trigger_id
 
 
 # Reading --------------------------------------------------------------------------------------------
@@ -189,7 +211,7 @@ def _text(wanted: Mapping[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or len(value) > 1024 or _CONTROL.search(value):
-        raise _bad(name, "a text")
+        raise _bad(name, "a text of 1 to 1024 characters")
     return value
 
 

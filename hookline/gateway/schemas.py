@@ -103,6 +103,7 @@ SCHEMAS: dict[str, Schema] = {
             "data_base64": {"type": "string", "contentEncoding": "base64"},
         },
         "required": ["specversion", "id", "source", "type"],
+        "not": {"required": ["data", "data_base64"]},
         "examples": [
             {"specversion": "1.0", "id": "17", "source": "/shop", "type": "order.placed", "data": {"n": 1}}
         ],

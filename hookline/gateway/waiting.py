@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import re
 from typing import Any
 
 from starlette.types import Receive
@@ -18,23 +18,22 @@ LONGEST_WAIT_SECONDS = 60.0
 #: Another gateway may have made the change; its news do not come through this process.
 LOOK_AGAIN_SECONDS = 1.0
 
+#: A number as JSON writes it, which is what the description says it is.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
+
 
 def read_wait(text: str | None) -> float:
     """Return how many seconds to wait.
 
     Raises
     ------
-    Refusal: 400, not a number of seconds.
+    Refusal: 400, not a number of seconds, or too many.
     """
     if text is None:
         return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
+    if _NUMBER.fullmatch(text) is None or not 0 <= float(text) <= LONGEST_WAIT_SECONDS:
         raise Refusal(400, "bad-wait", f"wait is a number of seconds from 0 to {LONGEST_WAIT_SECONDS:g}.")
-    return min(seconds, LONGEST_WAIT_SECONDS)
+    return float(text)
 
 
 async def wait_for_document(house: House, event_id: str, seconds: float, receive: Receive) -> dict[str, Any]:

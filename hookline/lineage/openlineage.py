@@ -120,7 +120,7 @@ def _job(run: FlowRun, namespace: str) -> dict[str, Any]:
 
 def _job_type() -> dict[str, Any]:
     kind = {"processingType": "BATCH", "integration": "PREFECT", "jobType": "FLOW"}
-    return _facet("2-0-3", "JobTypeJobFacet", kind)
+    return _facet("2-0-4", "JobTypeJobFacet", kind)
 
 
 def _run_facets(facts: RunFacts, namespace: str, *, ended: bool) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _run_facets(facts: RunFacts, namespace: str, *, ended: bool) -> dict[str, An
     if facts.parent is not None:
         root = facts.root or facts.parent
         facets["parent"] = _facet(
-            "1-1-0",
+            "1-2-0",
             "ParentRunFacet",
             {
                 "run": {"runId": facts.parent.id},

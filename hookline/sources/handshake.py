@@ -31,7 +31,7 @@ class HandshakeAnswer:
     def __init__(self, rule: HandshakeRule, verify_tokens: Sequence[Secret] = ()) -> None:
         self.signed = rule.signed
         self.name = rule.name
-        self._method = rule.match.method
+        self.method = rule.match.method
         self._equals = [(compile_place(place), value) for place, value in rule.match.equals.items()]
         self._present = [compile_place(place) for place in rule.match.present]
         self._absent = [compile_place(place) for place in rule.match.absent]
@@ -51,7 +51,7 @@ class HandshakeAnswer:
         ------
         Refusal: it is this handshake, but its verify token or a part of it is wrong.
         """
-        if visit.knock.method != self._method:
+        if visit.knock.method != self.method and not (visit.knock.method == "HEAD" and self.method == "GET"):
             return None
         if any(find(visit) != value for find, value in self._equals):
             return None

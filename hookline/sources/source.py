@@ -108,6 +108,12 @@ class Source:
             return False
         return bool(self.verifiers or self.unusable)
 
+    @property
+    def methods(self) -> list[str]:
+        """Return the methods that do something here, by their names' order: POST, and those of handshakes."""
+        asked = {handshake.method for handshake in self.handshakes}
+        return sorted({"POST"} | asked | ({"HEAD"} if "GET" in asked else set()))
+
     async def receive(self, knock: Knock) -> Handshake | list[Draft]:
         """Verify a request, then answer its handshake or read its events.
 
@@ -127,7 +133,8 @@ class Source:
             if not handshake.signed and (answer := handshake.answer(visit)):
                 return answer
         if knock.method != "POST":
-            raise Refusal(405, "method", f"{knock.method} is no event here.", headers={"Allow": "POST"})
+            allowed = ", ".join(self.methods)
+            raise Refusal(405, "method", f"{knock.method} is no event here.", headers={"Allow": allowed})
         for preparing in self.preparing:
             await preparing.prepare(visit)
         verdict = self._verify(visit)

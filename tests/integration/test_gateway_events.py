@@ -309,7 +309,7 @@ async def test_permission_is_granted_with_a_rate(tmp_path: Path) -> None:
         assert answer.status_code == 200
         assert answer.headers["webhook-allowed-origin"] == "events.example.com"
         assert answer.headers["webhook-allowed-rate"] == "120"
-        assert answer.headers["allow"] == "POST"
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
         modest = {**ask, "WebHook-Request-Rate": "60"}
         granted = await gateway.http.options("/events", headers=modest)
         assert granted.headers["webhook-allowed-rate"] == "60"

@@ -31,7 +31,20 @@ def refused(body: Any, headers: Mapping[str, str] = STRUCTURED) -> Refusal:
 
 
 @pytest.mark.parametrize(
-    "header", [b"%C0%A0", b"%ff", b"\xff", b"%E2%82", b"100%", b"%zz", b'"open', b'"a"b"', b"%ED%A0%80"]
+    "header",
+    [
+        b"%C0%A0",
+        b"%ff",
+        b"\xff",
+        b"%E2%82",
+        b"100%",
+        b"%zz",
+        b'"open',
+        b'"a"b"',
+        b'6" nail',
+        b'"a\\"',
+        b"%ED%A0%80",
+    ],
 )
 def test_header_values_that_are_wrong_are_refused(header: bytes) -> None:
     """Overlong and broken UTF-8, percent signs that encode nothing, and quotes that do not close."""

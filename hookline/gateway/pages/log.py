@@ -75,7 +75,7 @@ def _read_filters(exchange: Exchange) -> dict[str, str]:
 
 
 def _search(filters: dict[str, str], moment: datetime) -> Search:
-    since = read_moment("since", filters["since"])
+    since = read_moment("since", filters["since"] or None)
     for name, _, length in SPANS:
         if filters["within"] == name:
             since = moment - length
@@ -85,7 +85,7 @@ def _search(filters: dict[str, str], moment: datetime) -> Search:
         subject=filters["subject"] or None,
         status=EventStatus(filters["status"]) if filters["status"] else None,
         since=since,
-        until=read_moment("until", filters["until"]),
+        until=read_moment("until", filters["until"] or None),
         limit=PAGE + 1,
     )
 

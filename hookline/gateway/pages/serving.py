@@ -13,6 +13,7 @@ from hookline.errors import HooklineError, InboxError, Refusal
 from hookline.gateway.access import Caller, Scope
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
+from hookline.gateway.negotiating import names, read_accept, weight_of
 from hookline.gateway.pages.live import answer_when_changed, asks_for_part
 from hookline.gateway.pages.rendering import page_reply, render, render_live
 from hookline.gateway.pages.visitor import Form, Visitor, read_form, visit
@@ -111,26 +112,10 @@ def see_other(location: str, cookies: tuple[str, ...] = ()) -> Reply:
 
 def wants_page(exchange: Exchange) -> bool:
     """Return whether whoever asks is a browser: it names HTML and likes it no less than JSON."""
-    accept = exchange.headers.get("accept") or ""
-    if "text/html" not in accept.lower():
-        return False
-    liked = {"text/html": 0.0, "application/json": 0.0}
-    for part in accept.lower().split(","):
-        kind, *parameters = (piece.strip() for piece in part.split(";"))
-        if kind in liked:
-            liked[kind] = _quality(parameters)
-    return liked["text/html"] > 0 and liked["text/html"] >= liked["application/json"]
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
+    accepted = read_accept(exchange.headers.get("accept"))
+    html = weight_of(accepted, "text/html") if names(accepted, "text/html") else 0.0
+    json = weight_of(accepted, "application/json") if names(accepted, "application/json") else 0.0
+    return html > 0 and html >= json
 
 
 async def refused_page(house: House, exchange: Exchange, refusal: Refusal) -> Reply:

@@ -81,7 +81,7 @@ SCHEMA: dict[str, Any] = thing(
                     "properties": {
                         "parent": facet(
                             "ParentRunFacet",
-                            "1-1-0",
+                            "1-2-0",
                             {"run": RUN, "job": thing(JOB)},
                             {"root": thing({"run": RUN, "job": thing(JOB)})},
                         ),
@@ -109,7 +109,7 @@ SCHEMA: dict[str, Any] = thing(
                     "properties": {
                         "jobType": facet(
                             "JobTypeJobFacet",
-                            "2-0-3",
+                            "2-0-4",
                             {"processingType": {"enum": ["BATCH", "STREAMING"]}, "integration": TEXT},
                             {"jobType": TEXT},
                         )
