@@ -74,15 +74,15 @@ class Settings(BaseSettings):
         return timedelta(days=self.retention_days)
 
 
-def load_settings() -> Settings:
-    """Read the settings from the environment and `.env`.
+def load_settings(folder: Path = Path()) -> Settings:
+    """Read the settings from the environment and the `.env` of a folder.
 
     Raises
     ------
     SettingsError: a value cannot be used; names its key.
     """
     try:
-        return Settings()
+        return Settings(_env_file=folder / ".env")
     except ValidationError as wrong:
         faults = "; ".join(
             f"HOOKLINE_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"

@@ -20,6 +20,11 @@ COMMANDS = (
         "hookline.cli.deploy:deploy",
         "Deploy the flows of prefect.yaml and put their triggers in force.",
     ),
+    (
+        "env",
+        "hookline.cli.env:env",
+        "Print the variables of the system in this folder, for a shell to evaluate.",
+    ),
     ("send", "hookline.cli.send:send", "Send an event and print its tracking id."),
     ("events", "hookline.cli.events:app", "List events and show one."),
     (
@@ -33,7 +38,7 @@ COMMANDS = (
     ("audit", "hookline.cli.audit:audit", "Prove that every event is accounted for, and has its runs."),
     ("doctor", "hookline.cli.doctor:doctor", "Check everything that an event needs on its way."),
     ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),
-    ("sources", "hookline.cli.sources:app", "List sources, rotate a secret, send a signed test."),
+    ("sources", "hookline.cli.sources:app", "List sources, show or rotate a secret, send a signed test."),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
     ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
 )
@@ -48,7 +53,8 @@ def build(tokens: Sequence[str] = ()) -> App:
     """
     app = App(
         name="hookline",
-        help="The event front door for self-hosted Prefect.",
+        help="The event front door for self-hosted Prefect.\n\nCommands are about the system that runs in the"
+        " folder you stand in; with --verbose each says which one that is.",
         version=lambda: version("hookline"),
         help_format="plaintext",
         result_action="return_value",
@@ -59,9 +65,21 @@ def build(tokens: Sequence[str] = ()) -> App:
     return app
 
 
+def _without_verbose(tokens: list[str]) -> list[str]:
+    """Take `--verbose`, which every command has, out of the arguments."""
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    if "--verbose" not in tokens[:end]:
+        return tokens
+    # Imported here because the overview loads nothing that a command needs.
+    from hookline.cli.output import be_verbose
+
+    be_verbose()
+    return [token for token in tokens[:end] if token != "--verbose"] + tokens[end:]  # noqa: S105 (no password)
+
+
 def main() -> None:
     """Run the command line and exit: 0 when it worked, 1 on an error, 2 on bad usage."""
-    tokens = sys.argv[1:]
+    tokens = _without_verbose(sys.argv[1:])
     try:
         result = build(tokens)(tokens)
     except HooklineError as error:

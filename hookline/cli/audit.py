@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hookline.cli.deploy import use_running_server
 from hookline.cli.output import Json, console, print_json
-from hookline.settings import load_settings
+from hookline.cli.system import use_system
 
 if TYPE_CHECKING:
     from hookline.auditing import Audit
@@ -29,8 +28,7 @@ def audit(
 
     Example: hookline audit --json
     """
-    settings = load_settings()
-    use_running_server(settings)
+    settings = use_system()
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.cli.inspection import audit_all
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import orjson
 
+from hookline.cli.system import System
 from hookline.errors import HooklineError
-from hookline.settings import Settings
+from hookline.settings import LOOPBACK
 
 #: What the gateway is given beyond the time that it was asked to wait.
 TIMEOUT_SECONDS = 15.0
@@ -28,46 +31,92 @@ class GatewayError(HooklineError):
 
 
 class Gateway:
-    """A client of the gateway that the settings name; a context manager."""
+    """A client of a system's gateway; a context manager, which makes sure that it is that system's.
 
-    def __init__(self, settings: Settings) -> None:
+    Raises
+    ------
+    GatewayError: there is none, or another system's answers at its address.
+    """
+
+    def __init__(self, system: System) -> None:
         headers = {"Accept": "application/json"}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        self.url = settings.gateway_url
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_SECONDS)
+        if system.settings.api_key:
+            headers["Authorization"] = f"Bearer {system.settings.api_key}"
+        self.url = system.gateway
+        self._system = system
+        try:
+            self._client = httpx.Client(
+                base_url=self.url,
+                headers=headers,
+                timeout=TIMEOUT_SECONDS,
+                # Reading the certificates of the authorities takes longer than most commands do.
+                verify=self.url.startswith("https:"),
+                # A proxy must not answer for a process on this machine.
+                trust_env=not _on_this_machine(self.url),
+            )
+        except (httpx.InvalidURL, ValueError) as wrong:
+            raise GatewayError(f"{self.url!r} is no address of a gateway: {wrong}.") from None
 
     def __enter__(self) -> Gateway:
+        if self._system.missing:
+            raise GatewayError(self._system.missing)
+        if self._system.instance is not None:
+            self._check_instance(self._system.instance)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None, *, wait_seconds: float = 0) -> Any:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        holds: str | None = None,
+        wait_seconds: float = 0,
+    ) -> Any:
         """Return the answer to a GET as JSON.
 
         Parameters
         ----------
         path: such as `/events`.
         params: the query; those that are None are left out.
+        holds: a member that a gateway's answer has.
         wait_seconds: how long the gateway may hold the answer.
 
         Raises
         ------
         GatewayError: no answer, or a refusal; the message says what to do next.
         """
-        return self._call("GET", path, params=params, wait_seconds=wait_seconds)
+        return self._call("GET", path, params=params, holds=holds, wait_seconds=wait_seconds)
 
     def post(
         self,
         path: str,
         document: Any = None,
-        params: Mapping[str, Any] | None = None,
         *,
+        holds: str | None = None,
         wait_seconds: float = 0,
     ) -> Any:
         """Return the answer to a POST of a JSON document; parameters and errors are those of `get`."""
-        return self._call("POST", path, document=document, params=params, wait_seconds=wait_seconds)
+        return self._call("POST", path, document=document, holds=holds, wait_seconds=wait_seconds)
+
+    def deliver(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """Send a webhook's delivery, with its own headers alone, and return the answer, whatever it is.
+
+        Raises
+        ------
+        GatewayError: no answer.
+        """
+        return self._answer(
+            lambda: httpx.post(
+                f"{self.url}{path}",
+                content=body,
+                headers=dict(headers),
+                timeout=TIMEOUT_SECONDS,
+                trust_env=not _on_this_machine(self.url),
+            )
+        )
 
     def pages(self, path: str, key: str, params: Mapping[str, Any], limit: int) -> Iterator[dict[str, Any]]:
         """Yield at most `limit` items of a listing, page after page.
@@ -78,40 +127,95 @@ class Gateway:
         """
         cursor: str | None = None
         while limit > 0:
-            page = self.get(path, {**params, "limit": min(limit, 100), "cursor": cursor})
+            page = self.get(path, {**params, "limit": min(limit, 100), "cursor": cursor}, holds=key)
             yield from page[key][:limit]
             limit -= len(page[key])
             cursor = page.get("next")
             if not cursor:
                 return
 
+    def _check_instance(self, instance: str) -> None:
+        """Make sure that the gateway is that of the system in this folder, and not a neighbour's.
+
+        Raises
+        ------
+        GatewayError: it is not, or it does not answer.
+        """
+        answer = self._answer(lambda: self._client.get("/healthz"))
+        document = _document(answer)
+        if isinstance(document, dict) and document.get("instance") == instance:
+            return
+        folder = self._system.settings.data
+        if isinstance(document, dict) and "instance" in document:
+            raise GatewayError(
+                f"At {self.url} answers the gateway of another system, where that of {folder} should be."
+                " Start `hookline up` here again, or set HOOKLINE_URL to the gateway that you mean."
+            )
+        raise self._no_gateway(answer)
+
     def _call(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None, wait_seconds: float,
-        document: Any = None,
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, holds: str | None,
+        wait_seconds: float, document: Any = None,
     ) -> Any:  # fmt: skip
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        try:
-            answer = self._client.request(
+        answer = self._answer(
+            lambda: self._client.request(
                 method, path, params=given, json=document, timeout=TIMEOUT_SECONDS + wait_seconds
             )
+        )
+        found = _document(answer)
+        if not isinstance(found, dict):
+            raise self._no_gateway(answer)
+        if not answer.is_success:
+            raise GatewayError(_refusal(answer.status_code, found), answer.status_code)
+        if holds is not None and holds not in found:
+            raise self._no_gateway(answer)
+        return found
+
+    def _answer(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        try:
+            return ask()
         except httpx.ConnectError:
+            if self._system.instance is not None:
+                log = self._system.settings.data / "logs" / "gateway.log"
+                raise GatewayError(
+                    f"This folder's gateway, {self.url}, does not answer; it may be starting. See {log}."
+                ) from None
             raise GatewayError(
                 f"No gateway answers at {self.url}. Start one with `hookline up`, or set HOOKLINE_URL to the"
                 " address of yours."
             ) from None
-        except httpx.HTTPError as failed:
+        except httpx.TimeoutException:
+            raise GatewayError(f"The gateway at {self.url} does not answer in time.") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as failed:
             raise GatewayError(f"The gateway at {self.url} broke off: {type(failed).__name__}.") from None
-        if answer.is_success:
-            return answer.json()
-        raise GatewayError(_refusal(answer), answer.status_code)
+
+    def _no_gateway(self, answer: httpx.Response) -> GatewayError:
+        kind = answer.headers.get("content-type", "").partition(";")[0] or "nothing"
+        return GatewayError(
+            f"What answers at {self.url} is no Hookline gateway, or a proxy before it (HTTP"
+            f" {answer.status_code}, {kind}). Set HOOKLINE_URL to the address of yours.",
+            answer.status_code,
+        )
 
 
-def _refusal(answer: httpx.Response) -> str:
+def _on_this_machine(url: str) -> bool:
     try:
-        problem = answer.json()
+        return urlsplit(url).hostname in LOOPBACK
     except ValueError:
-        problem = {}
+        return False
+
+
+def _document(answer: httpx.Response) -> Any:
+    """Return an answer's JSON, or None where it has none."""
+    try:
+        return orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _refusal(status: int, problem: Mapping[str, Any]) -> str:
     detail = problem.get("detail") or problem.get("title") or "no reason given"
-    if answer.status_code == 401:
+    if status == 401:
         return f"The gateway wants an API key (401): {detail} Set HOOKLINE_API_KEY."
-    return f"The gateway refused ({answer.status_code}): {detail}"
+    return f"The gateway refused ({status}): {detail}"

@@ -1,4 +1,8 @@
-"""What `up` keeps in the data folder: a lock, who is running, and secrets for development."""
+"""What a running system keeps in its data folder: a lock, what runs and where, and secrets for development.
+
+`hookline up` holds the lock and writes the record, and a gateway that was started alone does so too. Whether
+a record holds is told by the lock, which ends with its process: a process id may be somebody else's by now.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,12 @@ from hookline.private_files import make_private_file, make_private_folder
 LOCK = "up.lock"
 RUNNING = "up.json"
 SECRETS = "development-secrets.json"
+#: How often, and how long apart, the lock is tried for.
+LOOKS, LOOK_SECONDS = 5, 0.05
+
+
+class Running(HooklineError):
+    """Something runs on the data folder already."""
 
 
 @contextlib.contextmanager
@@ -26,44 +37,66 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    HooklineError: another `hookline up` holds it; says how to reach or avoid it.
+    Running: another process holds it; says how to reach or avoid it.
     """
     make_private_file(folder / LOCK)
     handle = os.open(folder / LOCK, os.O_RDWR)
     try:
+        if not _take(handle):
+            other = read_record(folder)
+            raise Running(
+                f"`{other.get('command', 'hookline up')}` is running already on {folder} (process"
+                f" {other.get('pid', 'unknown')}, gateway {other.get('gateway', 'unknown')}). Stop it, or"
+                " give a second system beside it its own HOOKLINE_DATA, HOOKLINE_PORT and"
+                " HOOKLINE_PREFECT_PORT."
+            )
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = _read(folder / RUNNING)
-            raise HooklineError(
-                f"`hookline up` is running already on {folder} (process {other.get('pid', 'unknown')},"
-                f" gateway {other.get('gateway', 'unknown')}). Stop it, or give a second system beside it"
-                " its own HOOKLINE_DATA, HOOKLINE_PORT and HOOKLINE_PREFECT_PORT."
-            ) from None
-        yield
+            yield
+        finally:
+            (folder / RUNNING).unlink(missing_ok=True)
     finally:
         os.close(handle)
 
 
+def new_instance() -> str:
+    """Return a name for a system that starts; its gateway says it, so that commands know it for theirs."""
+    return secrets.token_hex(8)
+
+
 def write_running(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write down what is running, for other commands and for people."""
-    draft = folder / f"{RUNNING}.new"
-    draft.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
-    draft.replace(folder / RUNNING)
-
-
-def forget_running(folder: Path) -> None:
-    """Take back what `write_running` wrote."""
-    (folder / RUNNING).unlink(missing_ok=True)
+    _write(folder / RUNNING, facts)
 
 
 def read_running(folder: Path) -> dict[str, Any] | None:
-    """Return what the `up` that runs on the folder wrote down, or None where none runs."""
+    """Return what runs on the folder, as it wrote it down, or None where nothing does.
+
+    Raises
+    ------
+    HooklineError: the folder is somebody else's.
+    """
     try:
-        with locked(folder):
-            return None
-    except HooklineError:
-        return _read(folder / RUNNING)
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as wrong:
+        raise HooklineError(
+            f"{folder / LOCK} cannot be read ({wrong.strerror}). Set HOOKLINE_URL to the gateway's address,"
+            " or HOOKLINE_DATA to a data folder of your own."
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # It may have begun to start just now.
+        return read_record(folder) or None
+    finally:
+        os.close(handle)
+    return None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what was written down last, which may be over; empty where nothing was."""
+    return _read(folder / RUNNING)
 
 
 def development_secrets(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -77,16 +110,36 @@ def development_secrets(folder: Path, names: Iterable[str]) -> dict[str, str]:
     wanted = {name: known.get(name) or secrets.token_hex(32) for name in names}
     if wanted.keys() - known.keys():
         make_private_folder(folder)
-        draft = folder / f"{SECRETS}.new"
-        draft.touch(mode=0o600)
-        draft.write_bytes(orjson.dumps({**known, **wanted}, option=orjson.OPT_INDENT_2) + b"\n")
-        draft.replace(path)
+        _write(path, {**known, **wanted})
     return wanted
+
+
+def known_secrets(folder: Path) -> dict[str, str]:
+    """Return the development secrets that were made in the folder."""
+    return _read(folder / SECRETS)
+
+
+def _take(handle: int) -> bool:
+    """Return whether the lock was to be had; whoever only looks whether it is held has it for a moment."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace a file at once, for its owner's eyes."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.touch(mode=0o600)
+    draft.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    draft.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
+        found = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}

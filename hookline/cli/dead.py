@@ -10,9 +10,9 @@ from rich.text import Text
 from hookline.cli.client import Gateway
 from hookline.cli.events import point_in_time
 from hookline.cli.output import Json, clock, print_json, print_table
-from hookline.cli.replay import Background, DryRun, Rate, begin, given, show
+from hookline.cli.replay import HOLDS, Background, DryRun, Rate, begin, given, show
+from hookline.cli.system import find_system
 from hookline.errors import HooklineError
-from hookline.settings import load_settings
 
 app = App(name="dead", help="List dead letters and replay them.\n\nExample: hookline dead ls")
 
@@ -30,7 +30,7 @@ def ls(
 
     Example: hookline dead ls --trigger record-push/on-push/push-to-main
     """
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         found = list(gateway.pages("/dead", "dead", {"trigger": trigger}, limit))
     if json:
         print_json({"dead": found})
@@ -69,13 +69,14 @@ def replay(
     if bool(ids) is chosen:
         raise HooklineError("Say which dead letters: their ids, a choice such as --since 2h, or --all.")
     wishes = {"dry_run": dry_run or None}
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         if not ids:
             begin(
                 gateway, "/dead/replay", {**search, **wishes, "rate": rate}, background=background, json=json
             )
         for dispatch_id in ids:
-            show(gateway.post(f"/dead/{dispatch_id}/replay", given(wishes)), json=json)
+            path = f"/dead/{dispatch_id}/replay"
+            show(gateway.post(path, given(wishes), holds=HOLDS[dry_run]), json=json)
 
 
 def _row(letter: dict[str, Any]) -> tuple[str | Text, ...]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hookline.cli.data_folder import read_running
 from hookline.cli.output import Json, console, print_json
-from hookline.settings import Settings, load_settings
+from hookline.cli.system import use_system
 
 if TYPE_CHECKING:
     from hookline.deploying import DeployReport
@@ -29,12 +27,11 @@ def deploy(
 ) -> None:
     """Deploy the flows of prefect.yaml and put their triggers in force.
 
-    Where PREFECT_API_URL is not set, the server of the `hookline up` that runs on the data folder is used.
+    Where PREFECT_API_URL is not set, the server of the system that runs in this folder is used.
 
     Example: hookline deploy
     """
-    settings = load_settings()
-    use_running_server(settings)
+    settings = use_system()
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.cli.deployment import deploy_project
 
@@ -51,12 +48,6 @@ def deploy(
         print_json(_document(report))
     else:
         _print_report(report)
-
-
-def use_running_server(settings: Settings) -> None:
-    """Take the Prefect server that `hookline up` runs on this data folder, unless an address is set."""
-    running = None if os.environ.get("PREFECT_API_URL") else read_running(settings.data)
-    os.environ.update((running or {}).get("environment", {}))
 
 
 def _print_report(report: DeployReport) -> None:

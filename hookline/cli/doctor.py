@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from hookline.cli.deploy import use_running_server
 from hookline.cli.output import Json, print_json, print_table
-from hookline.settings import load_settings
+from hookline.cli.system import use_system
 
 if TYPE_CHECKING:
     from hookline.doctor import Check
@@ -26,8 +25,7 @@ def doctor(*, json: Json = False) -> int:
 
     Example: hookline doctor
     """
-    settings = load_settings()
-    use_running_server(settings)
+    settings = use_system()
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.cli.inspection import examine_all
 

@@ -8,9 +8,9 @@ from cyclopts import App, Parameter
 
 from hookline.cli.client import Gateway
 from hookline.cli.output import Json, clock, console, print_json, print_table, since, status
+from hookline.cli.system import find_system
 from hookline.cli.tail import tail
 from hookline.errors import HooklineError
-from hookline.settings import load_settings
 
 app = App(
     name="events",
@@ -48,7 +48,7 @@ def ls(
         "since": point_in_time("--since", since),
         "until": point_in_time("--until", until),
     }
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         found = list(gateway.pages("/events", "events", wanted, limit))
     if json:
         print_json({"events": found})
@@ -62,8 +62,8 @@ def show(id: Annotated[str, Parameter(help="The tracking id.")], *, json: Json =
 
     Example: hookline events show 01975a0e-5f6c-7d1e-9c57-2f4f3b8f0a11
     """
-    with Gateway(load_settings()) as gateway:
-        document = gateway.get(f"/events/{id}")
+    with Gateway(find_system()) as gateway:
+        document = gateway.get(f"/events/{id}", holds="dispatches")
     if json:
         print_json(document)
     else:

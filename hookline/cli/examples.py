@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from hookline.event import new_id
 SAMPLE = Path("deployments/sample")
 #: In `event.json`, the address of the folder to which those files are copied.
 FILES = "{files}"
+#: The key as a header, in double quotes, so that the key itself does not appear on the screen.
+_KEY = ' -H "Authorization: Bearer $HOOKLINE_API_KEY"'
 
 
 def prepare_sample(data: Path) -> dict[str, Any] | None:
@@ -54,8 +57,25 @@ def event_curl(gateway: str, event: dict[str, Any], *, key_wanted: bool) -> str:
     """
     headers = ["Content-Type: application/json"]
     command = _curl(f"{gateway}/events", headers, orjson.dumps(event).decode())
-    # In double quotes, so that the key itself does not appear on the screen.
-    return command + ' -H "Authorization: Bearer $HOOKLINE_API_KEY"' if key_wanted else command
+    return command + _KEY if key_wanted else command
+
+
+def tracking_curl(gateway: str, event_id: str, *, key_wanted: bool) -> str:
+    """Return a curl command that waits for what becomes of an event."""
+    command = shlex.join(["curl", f"{gateway}/events/{event_id}?wait=30"])
+    return command + _KEY if key_wanted else command
+
+
+def enter_command(data: Path) -> str:
+    """Return the command that makes a shell, wherever it stands, work with the system of a data folder.
+
+    Parameters
+    ----------
+    data: the data folder, an absolute path.
+    """
+    hookline = shlex.quote(str(Path(sys.executable).parent / "hookline"))
+    elsewhere = "" if data == Path.cwd() / ".hookline" else f"HOOKLINE_DATA={shlex.quote(str(data))} "
+    return f'cd {shlex.quote(str(Path.cwd()))} && eval "$({elsewhere}{hookline} env)"'
 
 
 def github_curl(gateway: str, secret: str) -> str:

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from hookline.cli import lineage
 from hookline.cli.client import Gateway
 from hookline.cli.output import Json, clock, console, print_json, print_table, status
+from hookline.cli.system import find_system
 from hookline.cli.trace import print_trees
-from hookline.settings import load_settings
 
 #: What is asked for: also the runs that read an asset after it was written.
 QUERY = {"direction": "down", "through_assets": "true", "nodes": 20_000}
@@ -26,7 +26,7 @@ def impact(
 
     Example: hookline impact 01975a0e-5f6c-7d1e-9c57-2f4f3b8f0a11 --tree
     """
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         document = lineage.find(gateway, event, **QUERY, tasks=None if tree else "false")
     if json:
         print_json(summary(document))

@@ -42,7 +42,7 @@ def find(gateway: Gateway, id: str, **query: Any) -> Document:
     shown = id.lower() if kinds[0] == "event" else id
     for kind in kinds:
         try:
-            found: Document = gateway.get(f"/lineage/{kind}/{quote(shown, safe=':/')}", query)
+            found: Document = gateway.get(f"/lineage/{kind}/{quote(shown, safe=':/')}", query, holds="nodes")
         except GatewayError as refused:
             if refused.status != 404:
                 raise

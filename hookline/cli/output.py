@@ -24,6 +24,21 @@ STYLES = {
 }  # fmt: skip
 
 
+_verbose = False
+
+
+def be_verbose() -> None:
+    """Let `note` print from now on: `--verbose` was given."""
+    global _verbose
+    _verbose = True
+
+
+def note(line: str) -> None:
+    """Print, beside the results, what only `--verbose` asks for."""
+    if _verbose:
+        print(f"hookline: {line}", file=sys.stderr)
+
+
 def console() -> Console:
     """Return the console for results; in a pipe, where no width is known, nothing is wrapped or cut."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hookline.cli.client import Gateway
 from hookline.cli.output import Json, clock, print_json, print_table
-from hookline.settings import load_settings
+from hookline.cli.system import find_system
 
 
 def rejections(
@@ -23,7 +23,7 @@ def rejections(
 
     Example: hookline rejections --limit 50
     """
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         found = list(gateway.pages("/rejections", "rejections", {}, limit))
     if json:
         print_json({"rejections": found})

@@ -10,13 +10,15 @@ from cyclopts import Parameter
 from hookline.cli.client import Gateway
 from hookline.cli.events import point_in_time
 from hookline.cli.output import Json, console, print_json, print_table, status
+from hookline.cli.system import find_system
 from hookline.errors import HooklineError
-from hookline.settings import load_settings
 
 #: How often a replay that is under way is asked for.
 ASK_SECONDS = 0.5
 #: A dry run of very many events takes a while.
 PATIENCE_SECONDS = 120.0
+#: What the answer to a replay of one event holds, by whether it was a dry run.
+HOLDS = {True: "would_start", False: "dispatches"}
 
 Rate = Annotated[float | None, Parameter(help="At most so many events a second.")]
 DryRun = Annotated[
@@ -67,19 +69,19 @@ def replay(
             "Say which events: a tracking id, or a search such as --type 'github.*' --since 2d."
         )
     wishes = {"trigger": trigger, "dry_run": dry_run or None}
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         if id is not None:
-            show(gateway.post(f"/events/{id}/replay", given(wishes)), json=json)
+            show(gateway.post(f"/events/{id}/replay", given(wishes), holds=HOLDS[dry_run]), json=json)
         else:
             begin(gateway, "/replays", {**search, **wishes, "rate": rate}, background=background, json=json)
 
 
 def begin(gateway: Gateway, path: str, wishes: dict[str, Any], *, background: bool, json: bool) -> None:
     """Ask for a replay of many, and tell what became of it."""
-    document = gateway.post(path, given(wishes), wait_seconds=PATIENCE_SECONDS)
+    document = gateway.post(path, given(wishes), holds="events", wait_seconds=PATIENCE_SECONDS)
     while not background and document.get("status") == "running":
         time.sleep(ASK_SECONDS)
-        document = gateway.get(f"/replays/{document['id']}")
+        document = gateway.get(f"/replays/{document['id']}", holds="status")
     show(document, json=json)
 
 

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from hookline.cli.client import Gateway
 from hookline.cli.lineage import is_final
 from hookline.cli.output import Json, print_json
+from hookline.cli.system import find_system
 from hookline.cli.trace import await_final, print_trees
 from hookline.errors import HooklineError
-from hookline.settings import load_settings
 
 GOOD = ("COMPLETED", "CANCELLED")
 
@@ -39,13 +39,13 @@ def send(
     """
     given = {"type": type, "subject": subject, "source": source, "id": id, "data": read_data(data)}
     event = {name: value for name, value in given.items() if value is not None}
-    with Gateway(load_settings()) as gateway:
-        accepted = gateway.post("/events", event)
+    with Gateway(find_system()) as gateway:
+        accepted = gateway.post("/events", event, holds="id")
         if not wait:
             print_json(accepted) if json else print(accepted["id"])
             return 0
         graph = await_final(gateway, accepted["id"], timedelta(seconds=timeout), direction="down")
-        document = gateway.get(f"/events/{accepted['id']}")
+        document = gateway.get(f"/events/{accepted['id']}", holds="dispatches")
     if json:
         print_json(document)
     else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from hookline.gateway import run
-from hookline.prefect_api import require_address
-from hookline.settings import load_settings
-from hookline.worker import run_worker
+from hookline.cli.data_folder import locked, new_instance, read_running, write_running
+from hookline.cli.system import find_system, prefect_environment, record, use_prefect
+from hookline.settings import Settings, load_settings
 
 
 def gateway() -> None:
@@ -22,8 +24,13 @@ def gateway() -> None:
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline gateway
     """
     settings = load_settings()
+    # Imported here and below because Prefect reads its address when it is imported.
+    from hookline.gateway import run
+    from hookline.prefect_api import require_address
+
     require_address()
-    run(settings)
+    with _findable(settings) as (instance, listens):
+        run(settings, instance, listens)
 
 
 def worker(
@@ -35,15 +42,50 @@ def worker(
 ) -> None:
     """Run a warm worker.
 
-    SIGTERM or Ctrl-C stops it; runs that are under way may finish first.
+    Without PREFECT_API_URL it works for the system that runs in this folder. SIGTERM or Ctrl-C stops it;
+    runs that are under way may finish first.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline worker --pool warm --limit 4
     """
+    system = find_system()
+    use_prefect(system)
+    address = os.environ.get("PREFECT_API_URL")
+    if system.running and prefect_environment(system).get("PREFECT_API_URL") == address:
+        # It works for that system: flow runs send their events there.
+        os.environ.setdefault("HOOKLINE_URL", system.running["gateway"])
+        os.environ["HOOKLINE_DATA"] = str(system.settings.data)
+    from hookline.prefect_api import require_address
+
     require_address()
     asyncio.run(_work(pool, limit, name, create_pool=create_pool))
 
 
+@contextlib.contextmanager
+def _findable(settings: Settings) -> Iterator[tuple[str, Callable[[int], None]]]:
+    """Let other commands find this gateway, as long as the context lasts.
+
+    Gives what the gateway is to say that it is, and what to call with its port. Where `up` has started it, or
+    another gateway over the same folder is there, that one is found already.
+    """
+    if running := read_running(settings.data):
+        yield running.get("instance") or new_instance(), lambda port: None
+        return
+    from hookline.prefect_api import require_address
+
+    instance = new_instance()
+
+    def listens(port: int) -> None:
+        bound = settings.model_copy(update={"port": port})
+        facts = record(bound, "hookline gateway", instance, {"PREFECT_API_URL": require_address()})
+        write_running(settings.data, facts)
+
+    with locked(settings.data):
+        yield instance, listens
+
+
 async def _work(pool: str, limit: int | None, name: str | None, *, create_pool: bool) -> None:
+    from hookline.worker import run_worker
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

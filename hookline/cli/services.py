@@ -7,13 +7,15 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from hookline.cli.data_folder import new_instance
+from hookline.cli.system import bound_url
 from hookline.errors import HooklineError
 from hookline.settings import Settings
 from hookline.supervisor import LONGEST_START, Service
@@ -39,11 +41,13 @@ class Plan:
     settings: Hookline's settings.
     server: address of an existing server, or None for one of our own.
     secrets: development secrets by variable, for the gateway alone.
+    instance: what the gateway is going to say that it is.
     """
 
     settings: Settings
     server: str | None
     secrets: Mapping[str, str]
+    instance: str = field(default_factory=new_instance)
 
     @property
     def data(self) -> Path:
@@ -69,17 +73,24 @@ class Plan:
             "HOOKLINE_DATA": str(self.data),
             # Flow runs send their events there, whatever working directory they run in.
             "HOOKLINE_URL": self.settings.gateway_url,
-            "PREFECT_API_URL": self.prefect_api,
             "DO_NOT_TRACK": "1",
         }
         if self.settings.api_key:
             env["HOOKLINE_API_KEY"] = self.settings.api_key
-        if self.server is None:
-            # A profile or key for another server means nothing to the one in this folder.
-            for foreign in ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_UI_URL"):
-                env.pop(foreign, None)
-            env["PREFECT_HOME"] = str(self.data / "prefect")
+        for name, value in self.prefect_environment().items():
+            if value is None:
+                env.pop(name, None)
+            else:
+                env[name] = value
         return env
+
+    def prefect_environment(self) -> dict[str, str | None]:
+        """Return Prefect's variables for what works with the server; None is for one that must not be set."""
+        if self.server is not None:
+            return {"PREFECT_API_URL": self.prefect_api}
+        # A profile or key for another server means nothing to the one in this folder.
+        foreign = dict.fromkeys(("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_UI_URL"))
+        return {"PREFECT_API_URL": self.prefect_api, "PREFECT_HOME": str(self.data / "prefect"), **foreign}
 
 
 def server(plan: Plan) -> Service:
@@ -157,12 +168,6 @@ def listen(plan: Plan) -> list[socket.socket]:
         for address in _addresses("127.0.0.1", plan.settings.prefect_port):
             _bind(address, "HOOKLINE_PREFECT_PORT").close()
     return sockets
-
-
-def bound_url(settings: Settings) -> str:
-    """Return the address at which this machine reaches the gateway, which may differ from the public one."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (not bound here)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def answers(url: str) -> Callable[[], Awaitable[bool]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import secrets
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import httpx
@@ -14,21 +12,23 @@ import orjson
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from hookline.cli.data_folder import SECRETS
+from hookline.cli.client import Gateway
+from hookline.cli.development import environment, find_source, secret
 from hookline.cli.output import Json, console, print_json, print_table
 from hookline.cli.send import read_data
-from hookline.errors import HooklineError, SourcesError
+from hookline.cli.system import System, find_system
+from hookline.errors import SourcesError
 from hookline.event import now
-from hookline.settings import Settings, load_settings
 from hookline.sources import Source, Sources, load_sources, sign
 from hookline.sources.recipe import Key
 
 app = App(
     name="sources",
-    help="List sources, rotate a secret, send a signed test.\n\nExample: hookline sources ls",
+    help="List sources, show or rotate a secret, send a signed test.\n\nExample: hookline sources ls",
 )
 
-TIMEOUT_SECONDS = 15.0
+app.command(secret, name="secret")
+
 _NUMBERED = re.compile(r"(.*)_(\d+)")
 
 
@@ -41,8 +41,8 @@ def ls(*, json: Json = False) -> None:
 
     Example: hookline sources ls
     """
-    settings = load_settings()
-    found = [_facts(source, settings) for source in _sources(settings).values()]
+    system = find_system()
+    found = [_facts(source, system) for source in _sources(system).values()]
     if json:
         print_json({"sources": found})
         return
@@ -66,20 +66,13 @@ def send_test(
 
     Example: hookline sources test github --kind push --data @push.json
     """
-    settings = load_settings()
-    source = _source(_sources(settings), name)
+    system = find_system()
+    source = find_source(_sources(system), name)
     body = orjson.dumps({"test": True} if data is None else read_data(data))
-    address = f"{settings.gateway_url}/webhooks/{name}"
-    if source.tokens:
-        address += f"/{source.tokens[0].text}"
-    headers = sign(source, body, now(), kind=kind, url=source.url or address)
-    try:
-        answer = httpx.post(address, content=body, headers=headers, timeout=TIMEOUT_SECONDS)
-    except httpx.HTTPError as failed:
-        raise HooklineError(
-            f"No gateway answers at {settings.gateway_url} ({type(failed).__name__}). Start one with"
-            " `hookline up`, or set HOOKLINE_URL to the address of yours."
-        ) from None
+    path = f"/webhooks/{name}" + (f"/{source.tokens[0].text}" if source.tokens else "")
+    headers = sign(source, body, now(), kind=kind, url=source.url or f"{system.gateway}{path}")
+    with Gateway(system) as gateway:
+        answer = gateway.deliver(path, body, headers)
     _print_answer(answer, json)
     return 0 if answer.is_success else 1
 
@@ -92,9 +85,8 @@ def rotate(name: Annotated[str, Parameter(help="The source.")], *, json: Json = 
 
     Example: hookline sources rotate docker
     """
-    settings = load_settings()
-    source = _source(_sources(settings), name)
-    plan = rotation(source, settings)
+    system = find_system()
+    plan = rotation(find_source(_sources(system), name), system)
     if json:
         print_json(plan)
         return
@@ -103,13 +95,13 @@ def rotate(name: Annotated[str, Parameter(help="The source.")], *, json: Json = 
         out.print(f"{number}. {step}", markup=False)
 
 
-def rotation(source: Source, settings: Settings) -> dict[str, Any]:
+def rotation(source: Source, system: System) -> dict[str, Any]:
     """Return a new secret for a source and the steps by which it takes over.
 
     Parameters
     ----------
     source: the source; its URL tokens are rotated where it has any, else its secrets.
-    settings: they tell the gateway's address.
+    system: the one whose gateway has the source.
 
     Raises
     ------
@@ -135,7 +127,7 @@ def rotation(source: Source, settings: Settings) -> dict[str, Any]:
     value = _new_secret(shared[0].key) if kind == "secrets" else secrets.token_urlsafe(32)
     written = f"[{_reference(new)}, {_reference(old)}]"
     where = "Set the environment variable" if new.isidentifier() else "Write into the file"
-    address = f"{settings.gateway_url}/webhooks/{source.name}/{value}"
+    address = f"{system.public_url}/webhooks/{source.name}/{value}"
     at_provider = (
         f"At the provider, replace the address by {address}"
         if kind == "tokens"
@@ -143,36 +135,20 @@ def rotation(source: Source, settings: Settings) -> dict[str, Any]:
     )
     steps = [
         f"{where} {new}: {value}",
-        f"In {settings.sources}, at `{source.name}`, write {kind}: {written}; then start the gateway again."
-        " Both are good now.",
+        f"In {system.settings.sources}, at `{source.name}`, write {kind}: {written}; then start the gateway"
+        " again. Both are good now.",
         f"{at_provider}.",
         f"Check with `hookline sources test {source.name}`, and wait until nothing comes with the old one.",
-        f"Take {old} away, here and in {settings.sources}.",
+        f"Take {old} away, here and in {system.settings.sources}.",
     ]
     return {"source": source.name, "rotates": kind, "origin": new, "value": value, "steps": steps}
 
 
-def _sources(settings: Settings) -> Sources:
-    return load_sources(settings.sources, _environment(settings))
+def _sources(system: System) -> Sources:
+    return load_sources(system.settings.sources, environment(system))
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
-    """Return the environment, with what `up` has made for development where the shell has nothing."""
-    path = settings.data / SECRETS
-    if not settings.on_loopback or not path.exists():
-        return os.environ
-    return {**orjson.loads(path.read_bytes()), **os.environ}
-
-
-def _source(sources: Sources, name: str) -> Source:
-    try:
-        return sources[name]
-    except KeyError:
-        there = ", ".join(sources) or "none"
-        raise HooklineError(f"There is no source `{name}`; there is {there}.") from None
-
-
-def _facts(source: Source, settings: Settings) -> dict[str, Any]:
+def _facts(source: Source, system: System) -> dict[str, Any]:
     faults = [f"set {name}, then start the gateway again" for name in source.missing]
     faults += [f"a secret cannot be used: {wrong}" for wrong in source.unusable]
     retired = source.sunset is not None and source.sunset <= now()
@@ -182,8 +158,7 @@ def _facts(source: Source, settings: Settings) -> dict[str, Any]:
         "verified": source.recipe.verified,
         "state": "retired" if retired else "ready" if source.ready else "not ready",
         "types": f"{source.prefix}*",
-        "address": f"{settings.gateway_url}/webhooks/{source.name}"
-        + ("/<token>" if source.needs_token else ""),
+        "address": f"{system.public_url}/webhooks/{source.name}" + ("/<token>" if source.needs_token else ""),
         "secrets": [secret.origin for secret in (*source.secrets, *source.tokens)],
         "faults": faults,
     }

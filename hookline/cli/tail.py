@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from hookline.cli.client import Gateway
 from hookline.cli.output import clock, console, status
-from hookline.settings import load_settings
+from hookline.cli.system import find_system
 
 #: How often the gateway is asked for what is new.
 LOOK_SECONDS = 0.5
@@ -40,7 +40,7 @@ def tail(
     Example: hookline events tail --type 'github.*'
     """
     wanted = {"type": type, "source": source, "subject": subject}
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         for event in arrivals(gateway, wanted, last):
             if json:
                 print(orjson.dumps(event).decode(), flush=True)
@@ -50,7 +50,7 @@ def tail(
 
 def arrivals(gateway: Gateway, wanted: dict[str, Any], last: int) -> Iterator[dict[str, Any]]:
     """Yield the last events, then each new one, in order of arrival."""
-    newest = gateway.get("/events", {**wanted, "limit": max(1, min(last, PAGE))})["events"]
+    newest = gateway.get("/events", {**wanted, "limit": max(1, min(last, PAGE))}, holds="events")["events"]
     yield from reversed(newest if last > 0 else [])
     while True:
         known = {event["id"] for event in newest}

@@ -16,8 +16,8 @@ from hookline.cli import lineage
 from hookline.cli.client import Gateway
 from hookline.cli.mermaid import flowchart
 from hookline.cli.output import Json, console, print_json
+from hookline.cli.system import find_system
 from hookline.errors import HooklineError
-from hookline.settings import load_settings
 
 DIRECTIONS = ("both", "up", "down")
 
@@ -42,7 +42,7 @@ def trace(
     if direction not in DIRECTIONS:
         raise HooklineError(f"--direction {direction!r} is none of {', '.join(DIRECTIONS)}.")
     query = {"direction": direction, "depth": depth, "tasks": None if tasks else "false"}
-    with Gateway(load_settings()) as gateway:
+    with Gateway(find_system()) as gateway:
         if sys.stdout.isatty() and wait is None and not (json or mermaid):
             show_live(gateway, id, query)
             return

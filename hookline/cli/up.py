@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +19,12 @@ from rich.tree import Tree
 
 from hookline.cli import lineage, services
 from hookline.cli.client import Gateway, GatewayError
-from hookline.cli.data_folder import development_secrets, forget_running, locked, write_running
-from hookline.cli.examples import event_curl, github_curl, prepare_sample
+from hookline.cli.data_folder import development_secrets, locked, write_running
+from hookline.cli.examples import enter_command, event_curl, github_curl, prepare_sample, tracking_curl
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
 from hookline.cli.services import Plan
+from hookline.cli.system import System, bound_url, record
 from hookline.cli.trace import await_final, print_tree
 from hookline.errors import HooklineError
 from hookline.settings import Settings, load_settings
@@ -56,10 +58,9 @@ def up(
     with locked(settings.data):
         plan = Plan(settings, server, missing_secrets(settings))
         sockets = services.listen(plan)
-        try:
-            return asyncio.run(_up(plan, sockets, sample=not no_sample and server is None))
-        finally:
-            forget_running(settings.data)
+        # Before the gateway starts, which reads there what it is to say that it is.
+        write_running(plan.data, _facts(plan, {}))
+        return asyncio.run(_up(plan, sockets, sample=not no_sample and server is None))
 
 
 def missing_secrets(settings: Settings) -> Mapping[str, str]:
@@ -109,6 +110,15 @@ async def _up(plan: Plan, sockets: Sequence[socket.socket], *, sample: bool) -> 
     return 0
 
 
+@dataclass(frozen=True)
+class _Traced:
+    """The sample event, and what became of it."""
+
+    event: dict[str, Any]
+    id: str
+    tree: Tree
+
+
 async def _start(
     plan: Plan, sockets: Sequence[socket.socket], supervisor: Supervisor, out: Console, *, sample: bool
 ) -> None:
@@ -151,43 +161,48 @@ async def _deploy(plan: Plan, supervisor: Supervisor, progress: Progress, out: C
     return code == 0
 
 
-async def _sample(plan: Plan, progress: Progress, out: Console) -> tuple[dict[str, Any], Tree] | None:
+async def _sample(plan: Plan, progress: Progress, out: Console) -> _Traced | None:
     """Send the project's sample event; return it with its trace."""
     event = prepare_sample(plan.data)
     if event is None:
         return None
 
-    def send() -> Tree:
-        with Gateway(plan.settings) as gateway:
+    def send() -> _Traced:
+        with Gateway(_system(plan)) as gateway:
             event_id = gateway.post("/events", event)["id"]
-            return lineage.draw(await_final(gateway, event_id, SAMPLE_PATIENCE))[0]
+            tree = lineage.draw(await_final(gateway, event_id, SAMPLE_PATIENCE))[0]
+            return _Traced(event, event_id, tree)
 
     with progress.step("Sample event") as step:
         step.detail = event["type"]
         try:
-            return event, await asyncio.to_thread(send)
+            return await asyncio.to_thread(send)
         except GatewayError as refused:
             step.detail = f"{event['type']} was not sent: {refused}"
             return None
 
 
-def _introduce(plan: Plan, out: Console, traced: tuple[dict[str, Any], Tree] | None) -> None:
-    """Tell where everything is and what to do next."""
-    gateway = plan.settings.gateway_url
+def _introduce(plan: Plan, out: Console, traced: _Traced | None) -> None:
+    """Tell where everything is and what to do next: what is printed can be pasted into a second shell."""
+    gateway = bound_url(plan.settings)
+    key_wanted = bool(plan.settings.api_keys)
     secret = os.environ.get(GITHUB_SECRET) or plan.secrets.get(GITHUB_SECRET)
-    event = {"type": "hello.world", "data": {"name": "you"}}
+    event: dict[str, Any] = {"type": "hello.world", "data": {"name": "you"}}
+    event_id = "ID"
     if traced is not None:
-        event, trace = traced
+        event, event_id = traced.event, traced.id
         out.print("\nThe sample event and what became of it:", style="bold")
-        print_tree(trace)
+        print_tree(traced.tree)
+    out.print("\nIn a second shell, let `hookline` and `prefect` find this system:", style="bold")
+    _print_raw(enter_command(plan.data))
     out.print("\nSend an event:", style="bold")
-    _print_raw(event_curl(gateway, event, key_wanted=bool(plan.settings.api_keys)))
+    _print_raw(event_curl(gateway, event, key_wanted=key_wanted))
     if secret and plan.settings.on_loopback and "github" in load_sources(plan.settings.sources, os.environ):
         out.print("\nDeliver a push as GitHub does, signed with this machine's secret:", style="bold")
         _print_raw(github_curl(gateway, secret))
     out.print("\nThen follow it, with the id that you get:", style="bold")
-    _print_raw(f"curl '{gateway}/events/ID?wait=30'")
-    _print_raw("hookline trace ID")
+    _print_raw(tracking_curl(gateway, event_id, key_wanted=key_wanted))
+    _print_raw(f"hookline trace {event_id}")
     out.print("\nHookline is up.", style="bold green")
     out.print(f"  Events  {gateway}\n  Runs    {plan.prefect_url}\n  Data    {plan.data}")
     out.print("Ctrl-C stops everything.")
@@ -199,11 +214,13 @@ def _print_raw(command: str) -> None:
 
 
 def _facts(plan: Plan, pids: Mapping[str, int]) -> dict[str, Any]:
-    env = plan.environment()
     return {
-        "pid": os.getpid(),
-        "gateway": plan.settings.gateway_url,
+        **record(plan.settings, "hookline up", plan.instance, plan.prefect_environment()),
         "prefect": plan.prefect_url,
-        "environment": {name: env[name] for name in ("PREFECT_API_URL", "PREFECT_HOME") if name in env},
+        "secrets": sorted(plan.secrets),
         "processes": dict(pids),
     }
+
+
+def _system(plan: Plan) -> System:
+    return System(plan.settings, _facts(plan, {}), bound_url(plan.settings), plan.instance)

@@ -11,7 +11,7 @@ from hookline.sources import Reply
 
 async def healthz(house: House, exchange: Exchange) -> Reply:
     """Answer `GET /healthz`: the process lives."""
-    return json_reply({"status": "ok"})
+    return json_reply({"status": "ok", "instance": house.instance})
 
 
 async def readyz(house: House, exchange: Exchange) -> Reply:

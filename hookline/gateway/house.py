@@ -31,6 +31,7 @@ class House:
     changes: news of events, for those who wait.
     rejections: what was turned away.
     claim_secret: signs the tokens of claim checks.
+    instance: tells this system from others on the machine; see `hookline.cli.system`.
     """
 
     settings: Settings
@@ -43,3 +44,4 @@ class House:
     changes: Changes
     rejections: RejectionLog
     claim_secret: bytes
+    instance: str = ""

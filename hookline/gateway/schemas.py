@@ -200,7 +200,10 @@ SCHEMAS: dict[str, Schema] = {
         },
         "required": ["root", "truncated", "nodes", "edges"],
     },
-    "Health": exactly(status={"const": "ok"}),
+    "Health": exactly(
+        status={"const": "ok"},
+        instance={**TEXT, "description": "Tells this system from others; another one after each start."},
+    ),
     "Readiness": {
         "type": "object",
         "properties": {

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from hookline.changes import Changes
 from hookline.dispatch import Dispatcher
@@ -43,14 +43,19 @@ log = logging.getLogger(__name__)
 SWITCH_SECONDS = 0.0005
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, instance: str, listens: Callable[[int], None]) -> None:
     """Run `serve` in an event loop of its own, the fast one where the system has it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-        runner.run(serve(settings))
+        runner.run(serve(settings, instance, listens))
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, instance: str, listens: Callable[[int], None]) -> None:
     """Run gateway and dispatcher until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    instance: what the gateway says that it is.
+    listens: told the port once connections are taken.
 
     Raises
     ------
@@ -60,13 +65,14 @@ async def serve(settings: Settings) -> None:
     """
     check_exposure(settings)
     require_address()
-    async with open_house(settings) as (house, works):
+    async with open_house(settings, instance) as (house, works):
         _tune()
 
         def refused(refusal: Refusal, remote: str) -> None:
             house.rejections.add(refusal, door="connection", remote=remote, size=0)
 
-        async with listening(create_app(house), settings.host, settings.port, on_refused=refused):
+        async with listening(create_app(house), settings.host, settings.port, on_refused=refused) as hub:
+            listens(hub.port)
             await _until_signal(works)
 
 
@@ -95,7 +101,9 @@ def check_exposure(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyncio.Task[None]]]]:
+async def open_house(
+    settings: Settings, instance: str
+) -> AsyncIterator[tuple[House, list[asyncio.Task[None]]]]:
     """Open all parts; give them, and the tasks of those that work by themselves until the end."""
     sources = load_sources(settings.sources, os.environ)
     keys = Access.from_keys(settings.api_keys)
@@ -138,6 +146,7 @@ async def open_house(settings: Settings) -> AsyncIterator[tuple[House, list[asyn
             changes=changes,
             rejections=RejectionLog(inbox),
             claim_secret=await inbox.shared_secret("claims"),
+            instance=instance,
         )
         works = [
             asyncio.create_task(work)
