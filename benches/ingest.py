@@ -15,6 +15,7 @@ sources:
     recipe: github
     secrets: [${GITHUB_WEBHOOK_SECRET}]
     rate: 100000/s
+    dedup: {body: false}  # the load has few bodies, sent under many ids
 """
 MODES = {
     "webhooks": "signed webhooks",

@@ -239,8 +239,7 @@ class Draft:
     headers: the received headers as pairs, credentials and signatures taken out.
     verdict: how it was verified, for people, such as `hmac-sha256, secret 1 of 2`.
     remote: address of the sender.
-    dedup_window: for senders without ids, where the source asks for `dedup: {body, window}`:
-        `source_id` is then a digest of the body and counts only for this long.
+    dedup_window: for this long an equal body at the same door is a duplicate too, whatever its `source_id`.
     strict: the same `source_id` with another body is an error (422 on `/events`), not a recorded conflict.
     by_reference: the data never travels in a flow parameter (`payload: reference`).
     """

@@ -6,32 +6,31 @@ This is the hot path of the whole gateway: what every batch needs goes straight 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from hookline.event import Draft
 from hookline.inbox import counting
 from hookline.inbox.driver import Driver
 from hookline.inbox.records import Arrival, EventStatus, Recorded, storable, to_micros
 from hookline.inbox.routing import trigger_set_in_force
-from hookline.inbox.schema import bodies, events
+from hookline.inbox.schema import BODY_DEDUP, bodies, events
 
 DIGEST_BYTES = 16
 
 _EVENT_COLUMNS = (
     "id", "door", "source", "source_id", "dedup_key", "type", "subject", "time_us", "accepted_us", "status",
-    "routed_us", "trigger_set", "digest", "size", "by_reference", "cause_event", "cause_flow_run",
-    "cause_task_run", "depth", "traceparent", "verdict", "remote",
+    "routed_us", "trigger_set", "digest", "body_dedup", "size", "by_reference", "cause_event",
+    "cause_flow_run", "cause_task_run", "depth", "traceparent", "verdict", "remote",
 )  # fmt: skip
 _BODY_COLUMNS = ("event_id", "body", "body_format", "content_type", "headers")
-_DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _CAUSE, _DEPTH = (
+_DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _BODY_DEDUP, _CAUSE, _DEPTH = (
     _EVENT_COLUMNS.index(name)
     for name in (
-        "door", "dedup_key", "accepted_us", "status", "routed_us", "trigger_set", "digest", "cause_event",
-        "depth",
+        "door", "dedup_key", "accepted_us", "status", "routed_us", "trigger_set", "digest", "body_dedup",
+        "cause_event", "depth",
     )
 )  # fmt: skip
 _ID = 0
@@ -59,16 +58,15 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     driver = Driver(connection)
     rows = [_event_row(arrival) for arrival in arrivals]
     _set_depths(connection, rows)
-    _end_windows(driver, arrivals, rows)
     _ignore_unexpected(driver, arrivals, rows)
-    fresh = _insert_new(connection, driver, rows)
+    fresh = _insert_new(connection, driver, arrivals, rows)
     new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
     driver.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
     if new:
         driver.run(counting.add_statement(connection), ("received", len(new)))
     if fresh is None:
         return [_recorded(row) for row in rows]
-    return _outcomes(connection, arrivals, rows, fresh)
+    return _outcomes(connection, driver, arrivals, rows, fresh)
 
 
 def _event_row(arrival: Arrival) -> Row:
@@ -81,7 +79,7 @@ def _event_row(arrival: Arrival) -> Row:
         storable(draft.door),
         storable(draft.source),
         _optional(draft.source_id),
-        _dedup_key(draft, digest),
+        None if draft.source_id is None else f"id:{storable(draft.source_id)}",
         storable(draft.type),
         _optional(draft.subject),
         accepted_us if draft.time is None else to_micros(draft.time),
@@ -90,6 +88,7 @@ def _event_row(arrival: Arrival) -> Row:
         None,
         None,
         digest,
+        draft.dedup_window is not None,
         len(draft.body),
         draft.by_reference,
         cause.event if cause else None,
@@ -112,12 +111,6 @@ def _body_row(arrival: Arrival) -> Row:
     return [arrival.id, draft.body, draft.body_format.value, draft.content_type, headers]
 
 
-def _dedup_key(draft: Draft, digest: bytes) -> str | None:
-    if draft.source_id is not None:
-        return f"id:{storable(draft.source_id)}"
-    return f"body:{digest.hex()}" if draft.dedup_window is not None else None
-
-
 def _set_depths(connection: Connection, rows: list[Row]) -> None:
     """Give events that runs sent their place in the chain: one deeper than their cause."""
     causes = {row[_CAUSE] for row in rows if row[_CAUSE]}
@@ -128,18 +121,6 @@ def _set_depths(connection: Connection, rows: list[Row]) -> None:
     for row in rows:
         if row[_CAUSE] is not None:
             row[_DEPTH] = depths.get(row[_CAUSE], 0) + 1
-
-
-def _end_windows(driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
-    """Let go of body digests whose window is over, so that the same body is an event again."""
-    for arrival, row in zip(arrivals, rows, strict=True):
-        window = arrival.draft.dedup_window
-        if window is not None and arrival.draft.source_id is None:
-            oldest_us = to_micros(arrival.accepted - window)
-            driver.run(_END_WINDOW, (row[_DOOR], row[_DEDUP_KEY], oldest_us))
-
-
-_END_WINDOW = "UPDATE events SET dedup_key = NULL WHERE door = ? AND dedup_key = ? AND accepted_us <= ?"
 
 
 def _ignore_unexpected(driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]) -> None:
@@ -154,16 +135,53 @@ def _ignore_unexpected(driver: Driver, arrivals: Sequence[Arrival], rows: list[R
             row[_TRIGGER_SET] = newest
 
 
-def _insert_new(connection: Connection, driver: Driver, rows: list[Row]) -> set[str] | None:
-    """Insert the rows whose dedup key is new at their door; return their ids, or None for all of them."""
+def _insert_new(
+    connection: Connection, driver: Driver, arrivals: Sequence[Arrival], rows: list[Row]
+) -> set[str] | None:
+    """Insert the rows whose id and body are new at their door; return their ids, or None for all of them."""
+    if _insert(driver, rows) == len(rows):
+        return None
+    fresh = _there(connection, rows)
+    again = [(arrival, row) for arrival, row in zip(arrivals, rows, strict=True) if row[_ID] not in fresh]
+    if _end_windows(driver, again):
+        others = [row for _, row in again]
+        _insert(driver, others)
+        fresh |= _there(connection, others)
+    return fresh
+
+
+def _insert(driver: Driver, rows: list[Row]) -> int:
     # In one order everywhere: two gateways with the same keys would else wait for each other. Of rows with
     # the same key the one that came first goes first.
     in_order = sorted(rows, key=lambda row: (row[_DEDUP_KEY] or "", row[_DOOR], row[_ID]))
-    inserted = driver.insert(events.name, _EVENT_COLUMNS, in_order, " ON CONFLICT DO NOTHING")
-    if inserted == len(rows):
-        return None
+    return driver.insert(events.name, _EVENT_COLUMNS, in_order, " ON CONFLICT DO NOTHING")
+
+
+def _there(connection: Connection, rows: list[Row]) -> set[str]:
     ids = [row[_ID] for row in rows]
     return set(connection.scalars(select(events.c.id).where(events.c.id.in_(ids))))
+
+
+def _end_windows(driver: Driver, again: list[tuple[Arrival, Row]]) -> bool:
+    """Let go of equal bodies whose window is over; return whether there were any.
+
+    Only what came up against another event is looked at: what is new costs nothing more.
+    """
+    windows = {
+        (row[_DOOR], row[_DIGEST]): to_micros(arrival.accepted - arrival.draft.dedup_window)
+        for arrival, row in again
+        if arrival.draft.dedup_window is not None
+    }
+    ended = [
+        driver.run(_END_WINDOW, (*body, oldest_us)).rowcount for body, oldest_us in sorted(windows.items())
+    ]
+    return any(ended)
+
+
+_END_WINDOW = (
+    f"UPDATE events SET body_dedup = false WHERE door = ? AND digest = ? AND {BODY_DEDUP}"  # noqa: S608 # ours
+    " AND accepted_us <= ?"
+)
 
 
 def _recorded(row: Row) -> Recorded:
@@ -171,16 +189,15 @@ def _recorded(row: Row) -> Recorded:
 
 
 def _outcomes(
-    connection: Connection, arrivals: Sequence[Arrival], rows: list[Row], fresh: set[str]
+    connection: Connection, driver: Driver, arrivals: Sequence[Arrival], rows: list[Row], fresh: set[str]
 ) -> list[Recorded]:
-    firsts = _first_ones(connection, (row for row in rows if row[_ID] not in fresh))
     outcomes = []
     seen_again: list[dict[str, Any]] = []
     for arrival, row in zip(arrivals, rows, strict=True):
         if row[_ID] in fresh:
             outcomes.append(_recorded(row))
             continue
-        first = firsts.get((row[_DOOR], row[_DEDUP_KEY]))
+        first = _first_one(driver, row)
         if first is None:
             raise Vanished
         first_id, first_digest = first
@@ -193,14 +210,22 @@ def _outcomes(
     return outcomes
 
 
-def _first_ones(connection: Connection, rows: Iterable[Row]) -> dict[tuple[str, str], tuple[str, bytes]]:
-    keys = {(row[_DOOR], row[_DEDUP_KEY]) for row in rows}
-    found = connection.execute(
-        select(events.c.door, events.c.dedup_key, events.c.id, events.c.digest).where(
-            tuple_(events.c.door, events.c.dedup_key).in_(keys)
-        )
-    )
-    return {(door, key): (first_id, bytes(digest)) for door, key, first_id, digest in found.tuples()}
+def _first_one(driver: Driver, row: Row) -> tuple[str, bytes] | None:
+    """Return id and digest of the event that a row is a duplicate of.
+
+    One look-up each: where many are asked for in one statement, SQLite reads all events.
+    """
+    found = None
+    if row[_DEDUP_KEY] is not None:
+        # The id says more than the body: with another body it is a conflict.
+        found = driver.run(_BY_ID, (row[_DOOR], row[_DEDUP_KEY])).fetchone()
+    if found is None and row[_BODY_DEDUP]:
+        found = driver.run(_BY_BODY, (row[_DOOR], row[_DIGEST])).fetchone()
+    return None if found is None else (found[0], bytes(found[1]))
+
+
+_BY_ID = "SELECT id, digest FROM events WHERE door = ? AND dedup_key = ?"
+_BY_BODY = f"SELECT id, digest FROM events WHERE door = ? AND digest = ? AND {BODY_DEDUP}"  # noqa: S608 # ours
 
 
 def _count_again(connection: Connection, seen_again: list[dict[str, Any]]) -> None:

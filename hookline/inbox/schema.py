@@ -32,6 +32,7 @@ HELD = "status = 'held'"
 RUNNING = "status = 'started' AND finished_us IS NULL"
 DEAD_LETTER = "status = 'dead' AND replaced_by IS NULL"
 KEYED = "concurrency_key IS NOT NULL AND finished_us IS NULL AND status IN ('pending', 'held', 'started')"
+BODY_DEDUP = "body_dedup"
 DEBOUNCING = "debounce_key IS NOT NULL AND status = 'held'"
 
 
@@ -47,7 +48,7 @@ events = Table(
     Column("door", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("source_id", Text),
-    # What deduplication goes by: the source_id, or `body:<digest>` within a window. See recording.py.
+    # What deduplication goes by: the source_id, and the body's digest within a window. See recording.py.
     Column("dedup_key", Text),
     # Byte by byte in order, whatever the database's language, so that a prefix is a range.
     Column("type", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
@@ -59,6 +60,8 @@ events = Table(
     Column("routed_us", BigInteger),
     Column("trigger_set", Integer),
     Column("digest", LargeBinary, nullable=False),
+    # An equal body at this door is a duplicate, for as long as the source's window lasts.
+    Column("body_dedup", Boolean, nullable=False, server_default=text("false")),
     Column("size", Integer, nullable=False),
     Column("duplicates", Integer, nullable=False, server_default="0"),
     Column("conflicts", Integer, nullable=False, server_default="0"),
@@ -77,6 +80,7 @@ events = Table(
     _partial("ix_events_cause", "cause_event", where="cause_event IS NOT NULL"),
     _partial("ix_events_cause_flow_run", "cause_flow_run", where="cause_flow_run IS NOT NULL"),
     _partial("ux_events_dedup", "door", "dedup_key", where="dedup_key IS NOT NULL", unique=True),
+    _partial("ux_events_body", "door", "digest", where=BODY_DEDUP, unique=True),
     sqlite_with_rowid=False,
 )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hookline.sources.recipe import Duration, TemplateText, TypeTexts, read_several
 
@@ -71,18 +71,24 @@ References = Annotated[tuple[str, ...], BeforeValidator(read_several)]
 
 
 class Dedup(BaseModel):
-    """Deduplication for senders without ids.
+    """Deduplication by the body, beside that by the sender's id.
 
     Parameters
     ----------
-    body: an equal body is a duplicate.
+    body: an equal body is a duplicate, whatever its id.
     window: for this long.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    body: Literal[True]
-    window: Duration
+    body: bool = True
+    window: Annotated[Duration, Field(gt=timedelta(0))] | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Dedup:
+        if not self.body and self.window is not None:
+            raise ValueError("with `body: false` there is no `window`")
+        return self
 
 
 class Entry(BaseModel):

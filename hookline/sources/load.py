@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from hookline.sources.handshake import HandshakeAnswer
 from hookline.sources.mapping import TypeRule
 from hookline.sources.pubsub import PubSubVerifier
 from hookline.sources.recipe import Algorithm, Recipe, Scheme, builtin, recipe_names
+from hookline.sources.replays import SHORT_WINDOW, default_window
 from hookline.sources.schema import Schema, SchemaError
 from hookline.sources.secret import Found, LiteralSecret, find_secrets
 from hookline.sources.sns import SnsVerifier
@@ -208,7 +210,7 @@ class _Loader:
             unusable=tuple(unusable),
             body_limit=entry.body_limit,
             rate=entry.rate,
-            dedup_window=entry.dedup.window if entry.dedup else None,
+            dedup_window=_dedup_window(entry, recipe),
             by_reference=entry.payload == "reference",
             schemas=schemas,
             url=entry.url,
@@ -373,6 +375,13 @@ def _restored(value: Any) -> Any:
 
 def _template(text: str | None) -> Template | None:
     return Template(text) if text else None
+
+
+def _dedup_window(entry: Entry, recipe: Recipe) -> timedelta | None:
+    usual = default_window(recipe, entry.source_id or recipe.id)
+    if entry.dedup is None:
+        return usual
+    return (entry.dedup.window or usual or SHORT_WINDOW) if entry.dedup.body else None
 
 
 def _recipes_like(name: str) -> str:

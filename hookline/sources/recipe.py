@@ -270,7 +270,8 @@ class Recipe(_Model):
     cloudevents: a CloudEvent in any mode is read as one; without `type`, nothing else is.
     handshakes: requests that set the webhook up.
     acknowledge: the answer to an event.
-    signs_url: the signature covers the address, so the source's `url` should be set.
+    dedup: for how long an equal body under another id is a duplicate, where the signature does not cover
+        the id; as long as it can be, where this provider's bodies are hardly ever alike.
     """
 
     title: str = ""
@@ -286,6 +287,7 @@ class Recipe(_Model):
     cloudevents: bool = False
     handshakes: tuple[HandshakeRule, ...] = ()
     acknowledge: Acknowledge = Acknowledge()
+    dedup: Duration | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -59,7 +59,7 @@ class Source:
     unusable: what is wrong with secrets that are there; safe to show.
     body_limit: largest body in bytes, where the source sets its own.
     rate: how many requests it may make.
-    dedup_window: how long an equal body is a duplicate, for senders without ids.
+    dedup_window: how long an equal body is a duplicate, whatever its id.
     by_reference: its data never travels in flow parameters.
     schemas: JSON Schemas by event type.
     url: the address that the provider knows it by, where signatures cover that.
@@ -259,6 +259,7 @@ class Source:
                     source=self.name,
                     headers=headers,
                     verdict=verdict,
+                    dedup_window=self.dedup_window,
                     by_reference=self.by_reference,
                 )
             )

@@ -18,6 +18,7 @@ SECRET = "a secret that only github has"
 SOURCES = """
 sources:
   github: {recipe: github, secrets: ["${GITHUB_SECRET}", "${OLD_SECRET}"], rate: 3/h}
+  every: {recipe: github, secrets: ["${GITHUB_SECRET}"], dedup: {body: false}}
   large: {recipe: github, secrets: ["${GITHUB_SECRET}"], body_limit: 3MiB}
   empty: {recipe: github, secrets: ["${NOT_SET}"]}
   docker: {recipe: docker-hub, tokens: ["${TOKEN}"]}
@@ -77,6 +78,17 @@ async def test_a_changed_delivery_is_a_recorded_conflict(gateway: RunningGateway
     assert again.json() == {"id": first.json()["id"], "status": "duplicate"}
     event = await gateway.stored(first.json()["id"])
     assert (event.duplicates, event.conflicts) == (1, 1)
+
+
+async def test_a_captured_delivery_under_a_new_id_is_a_duplicate(gateway: RunningGateway) -> None:
+    """The id's header is not signed, so that the body tells; a source may say that it does not."""
+    first = await push(gateway, delivery="1")
+    captured = await push(gateway, delivery="2")
+    assert captured.json() == {"id": first.json()["id"], "status": "duplicate"}
+    event = await gateway.stored(first.json()["id"])
+    assert (event.duplicates, event.conflicts) == (1, 0)
+    for delivery in "12":
+        assert (await push(gateway, "every", delivery=delivery)).json()["status"] == "accepted"
 
 
 async def test_what_is_unsigned_is_turned_away_and_remembered(gateway: RunningGateway) -> None:

@@ -158,6 +158,67 @@ async def test_without_ids_equal_bodies_are_duplicates_for_as_long_as_the_source
     assert then.id == after.id
 
 
+async def test_an_equal_body_under_another_id_is_a_duplicate_within_the_window(
+    desk: Desk, clock: Clock
+) -> None:
+    """A captured delivery under a new id starts nothing; after the window the same body is an event again."""
+    window = timedelta(minutes=5)
+    first = await desk.record(data=1, source_id="a", dedup_window=window)
+    captured = await desk.record(data=1, source_id="b", dedup_window=window)
+    elsewhere = await desk.record(data=1, source_id="b", dedup_window=window, door="webhooks/other")
+    clock.advance(minutes=6)
+    after = await desk.record(data=1, source_id="c", dedup_window=window)
+    old_id = await desk.record(data=1, source_id="a", dedup_window=window)
+    again = await desk.record(data=1, source_id="d", dedup_window=window)
+
+    assert (captured.id, captured.duplicate, captured.conflict) == (first.id, True, False)
+    assert not elsewhere.duplicate
+    assert not after.duplicate
+    # By its id for as long as the event is retained, whatever became of the window.
+    assert (old_id.id, old_id.conflict) == (first.id, False)
+    assert again.id == after.id
+    totals = await desk.inbox.totals()
+    assert (totals["received"], totals["duplicates"]) == (3, 3)
+    events = [await desk.inbox.event(each.id) for each in (first, after)]
+    assert [event and event.duplicates for event in events] == [2, 1]
+
+
+async def test_of_an_equal_id_and_an_equal_body_the_id_counts(desk: Desk) -> None:
+    """The same id with another body is a conflict with the event of that id, though the body is another's."""
+    window = timedelta(minutes=5)
+    one = await desk.record(data=1, source_id="a", dedup_window=window)
+    two = await desk.record(data=2, source_id="b", dedup_window=window)
+    mixed = await desk.record(data=1, source_id="b", dedup_window=window)
+
+    assert (mixed.id, mixed.duplicate, mixed.conflict) == (two.id, True, True)
+    assert one.id != two.id
+
+
+async def test_an_id_keeps_its_meaning_where_the_body_does_not_count(desk: Desk) -> None:
+    """Without a window, equal bodies under two ids are two events, beside one that has a window too."""
+    first = await desk.record(data=1, source_id="a", dedup_window=timedelta(minutes=5))
+    other = await desk.record(data=1, source_id="b")
+
+    assert not other.duplicate
+    assert other.id != first.id
+
+
+async def test_a_crowd_of_one_body_under_many_ids_is_one_event(inbox: Inbox, clock: Clock) -> None:
+    """In one transaction and after a window that is over: one is the event, each other its duplicate."""
+    window = timedelta(minutes=5)
+
+    async def crowd(name: str) -> list[str]:
+        given = [draft(data=1, source_id=f"{name}{place}", dedup_window=window) for place in range(40)]
+        outcomes = await asyncio.gather(*(inbox.record(each, accepted=clock()) for each in given))
+        assert [recorded.duplicate for recorded, _ in outcomes].count(False) == 1
+        return [recorded.id for recorded, _ in outcomes]
+
+    before = set(await crowd("a"))
+    clock.advance(minutes=6)
+    after = set(await crowd("b"))
+    assert (len(before), len(after), len(before | after)) == (1, 1, 2)
+
+
 async def test_an_event_of_a_run_is_one_deeper_than_what_caused_it(desk: Desk) -> None:
     """The depth is ours to count: a sender cannot hide that its chain is a loop."""
     root = await desk.record()

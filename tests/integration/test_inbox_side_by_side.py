@@ -46,6 +46,30 @@ async def test_a_delivery_that_reaches_several_gateways_is_one_event(desks: list
     assert await balanced(desks[0])
 
 
+async def test_a_body_that_reaches_several_gateways_under_many_ids_is_one_event(desks: list[Desk]) -> None:
+    """Twenty bodies, each under an id of its own at each gateway; and again when their window is over."""
+    window = timedelta(minutes=5)
+
+    async def deliver(name: str) -> set[str]:
+        outcomes = await asyncio.gather(
+            *(
+                desk.record(data=number, source_id=f"{name}-{turn}-{number}", dedup_window=window)
+                for turn, desk in enumerate(desks * 3)
+                for number in (range(20) if turn % 2 else reversed(range(20)))
+            )
+        )
+        assert sum(not recorded.duplicate for recorded in outcomes) == 20
+        return {recorded.id for recorded in outcomes}
+
+    first = await deliver("first")
+    desks[0].clock.advance(minutes=6)
+    second = await deliver("second")
+    assert (len(first), len(second), len(first | second)) == (20, 20, 40)
+    totals = await desks[0].inbox.totals()
+    assert (totals["received"], totals["duplicates"]) == (40, 2 * 20 * (GATEWAYS * 3 - 1))
+    assert await balanced(desks[0])
+
+
 async def test_no_dispatch_is_claimed_twice(desks: list[Desk]) -> None:
     """All gateways claim at once, again and again; each dispatch goes to one of them, and none waits."""
     for _ in range(100):

@@ -85,7 +85,7 @@ sources:
         (entry("rate: 0/s"), ["`rate`"]),
         (entry("body_limit: 26 MiB"), ["`body_limit`"]),
         (entry("body_limit: -1"), ["`body_limit`"]),
-        (entry("dedup: {window: 5m}"), ["`dedup.body`"]),
+        (entry("dedup: {body: false, window: 5m}"), ["`dedup`", "no `window`"]),
         (entry("dedup: {body: true, window: soon}"), ["`dedup.window`", "5m"]),
         (entry("type: github.{nowhere}"), ["`type.0`", "{nowhere}", "header.NAME"]),
         (entry('type: "github.{data.a"'), ["`type.0`", "not closed"]),
@@ -159,7 +159,6 @@ sources:
         (5, 11, "rate"),
         (9, 30, "recipe.schemes.0.signature.encodng"),
         (11, 19, "recipe.schemes.0.key.encoding"),
-        (13, 12, "dedup.window"),
         (13, 25, "dedup.windw"),
         (15, 13, "recipe"),
     ]
