@@ -14,7 +14,7 @@ MAX_DEPTH = 64
 #: A document may have this many values, those that aliases repeat counted each time.
 MAX_VALUES = 100_000
 
-# The C parser where PyYAML has it: ten times as fast, the same language.
+# The C parser where PyYAML has it: ten times as fast, and the same language in all that people write.
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 

