@@ -7,17 +7,20 @@ import os
 import re
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from hookline.errors import DeployError, PrefectRefused
+from hookline.faults import Fault, in_order
 from hookline.flow_facts import FlowFacts, ask_flows
+from hookline.nearest import nearest
 from hookline.triggers import Trigger
 from hookline.triggers.keeping import RESERVED_PREFIXES
 from hookline.triggers.project import Deployment, LeftTrigger, Project, read_project
+from hookline.triggers.reading import loop_fault
+from hookline.triggers.rendering import template_names
 
 #: What is shown of Prefect's output when it fails.
 _OUTPUT_CHARACTERS = 4000
@@ -132,7 +135,7 @@ async def deploy(
 
     Raises
     ------
-    TriggerError, DeployError: a check failed; Prefect and the inbox are as before.
+    DeployError: a check failed; Prefect and the inbox are as before.
     DeployError: Prefect refused; some deployments may have been made, the inbox is as before.
     """
     environment = os.environ if environment is None else environment
@@ -151,17 +154,16 @@ async def plan_deploy(
 
     Raises
     ------
-    TriggerError, DeployError: a check failed.
+    DeployError: a check failed.
     """
-    project = read_project(path, environment)
-    _check_names(project)
+    project = read_project(path, environment, template_names)
     chosen = _choose(project, only)
     progress(f"Importing the flows of {len(chosen)} deployments")
     flows = await ask_flows(project.folder, [entrypoint for _, entrypoint in chosen], environment)
     planned = tuple((deployment, flows[entrypoint]) for deployment, entrypoint in chosen)
-    for deployment, flow in planned:
-        _check_schedules(deployment, flow)
-        _check_triggers(deployment, flow)
+    _check_flows_named([f"{flow.name}/{deployment.name}" for deployment, flow in planned], only)
+    if faults := [fault for deployment, flow in planned for fault in _faults(project, deployment, flow)]:
+        raise DeployError(*in_order(faults))
     return Plan(project, planned, whole=only is None)
 
 
@@ -198,24 +200,34 @@ async def carry_out(
     )
 
 
-def _check_names(project: Project) -> None:
-    names = Counter(deployment.name for deployment in project.deployments if deployment.name)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise DeployError(
-            f"{project.path.name} has {names[twice[0]]} deployments named {twice[0]!r}. Give each its own"
-            " name: triggers, dispatches and `hookline deploy NAME` go by it."
-        )
-
-
 def _choose(project: Project, only: Collection[str] | None) -> list[tuple[Deployment, str]]:
-    """Return the deployments to deploy, each with its entrypoint; Prefect skips those without a name."""
+    """Return the deployments to deploy, each with its entrypoint; Prefect skips those without a name.
+
+    They are chosen by name, or by `flow/deployment`, whose flow is checked once it is known.
+    """
     named = {deployment.name: deployment for deployment in project.deployments if deployment.name}
-    if only is not None and (missing := [name for name in only if name not in named]):
-        raise DeployError(f"{project.path.name} has no deployment {missing[0]!r}; it has {', '.join(named)}.")
-    chosen = [deployment for name, deployment in named.items() if only is None or name in only]
+    wanted = None if only is None else {_deployment_name(name) for name in only}
+    for name in only or ():
+        if _deployment_name(name) not in named:
+            meant = nearest(_deployment_name(name), named)
+            hint = f"did you mean {meant}?" if meant else f"it has {', '.join(named)}."
+            raise DeployError(f"{project.path} has no deployment {name!r}; {hint}")
+    chosen = [deployment for name, deployment in named.items() if wanted is None or name in wanted]
     if not chosen:
-        raise DeployError(f"{project.path.name} has no deployment with a name; there is nothing to deploy.")
+        raise DeployError(f"{project.path} has no deployment with a name; there is nothing to deploy.")
     return [(deployment, _entrypoint(deployment)) for deployment in chosen]
+
+
+def _deployment_name(name: str) -> str:
+    # Prefect allows no `/` in either of them.
+    return name.rpartition("/")[2]
+
+
+def _check_flows_named(lanes: Collection[str], only: Collection[str] | None) -> None:
+    for name in only or ():
+        if "/" in name and name not in lanes:
+            lane = next(lane for lane in lanes if _deployment_name(lane) == _deployment_name(name))
+            raise DeployError(f"There is no deployment {name!r}; did you mean {lane}?")
 
 
 def _entrypoint(deployment: Deployment) -> str:
@@ -226,27 +238,34 @@ def _entrypoint(deployment: Deployment) -> str:
     return deployment.entrypoint
 
 
-def _check_schedules(deployment: Deployment, flow: FlowFacts) -> None:
-    for schedule in deployment.schedules:
+def _faults(project: Project, deployment: Deployment, flow: FlowFacts) -> Iterator[Fault]:
+    """Yield what is wrong with a deployment now that its flow is known."""
+    for schedule, place in zip(deployment.schedules, deployment.places["schedules"], strict=True):
         given = {*deployment.parameters, *(schedule.get("parameters") or {})}
         if unset := [name for name in flow.required if name not in given]:
-            raise DeployError(
-                f"Deployment {deployment.name} has a schedule that leaves the required parameter {unset[0]!r}"
+            yield project.fault(
+                place,
+                f"deployment {deployment.name} has a schedule that leaves the required parameter {unset[0]!r}"
                 f" of flow {flow.name} unset: its runs would all fail. Set it under `parameters` of the"
-                " deployment or of the schedule, or give it a default."
+                " deployment or of the schedule, or give it a default",
             )
-
-
-def _check_triggers(deployment: Deployment, flow: FlowFacts) -> None:
-    for trigger in deployment.kept:
+    for trigger, place in zip(deployment.kept, deployment.places["triggers"], strict=True):
         given = {*deployment.parameters, *(trigger.parameters or {})}
         if trigger.parameters is None:
             given.add("event")
         if unset := [name for name in flow.required if name not in given]:
-            raise DeployError(
-                f"Trigger {trigger.name} of deployment {deployment.name} leaves the required parameter"
+            yield project.fault(
+                place,
+                f"trigger {trigger.name} of deployment {deployment.name} leaves the required parameter"
                 f" {unset[0]!r} of flow {flow.name} unset: its runs would all fail. Set it under `parameters`"
-                " of the trigger or of the deployment, or give it a default."
+                " of the trigger or of the deployment, or give it a default",
+            )
+    runs = replace(deployment.runs, flow=flow.name)
+    for left in deployment.left:
+        # Once more, as the flow's real name may be one that `match_related` leaves out or lets in.
+        if reason := loop_fault(left.document, runs):
+            yield project.fault(
+                left.place, f"deployment {deployment.name}, trigger {left.name or '(unnamed)'}: {reason}"
             )
 
 

@@ -108,7 +108,7 @@ def starts(
 
     Raises
     ------
-    DeployError, TriggerError: the file cannot be deployed.
+    DeployError: the file cannot be deployed.
     RenderError: the parameters of a run cannot be rendered for this event.
     """
     read = read_project(Path(project), os.environ if environment is None else environment)

@@ -39,7 +39,7 @@ async def deploy_project(
     Raises
     ------
     PrefectUnavailable: the server does not answer.
-    DeployError, TriggerError: see `hookline.deploying.deploy`.
+    DeployError: see `hookline.deploying.deploy`.
     """
     plan = await plan_deploy(file, only=names or None, progress=tell)
     async with PrefectApi.open() as prefect:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from prefect.events.schemas.automations import Posture
-from prefect.events.schemas.deployment_triggers import (
-    DeploymentEventTrigger,
-    deployment_trigger_discriminator,
-)
-from prefect.events.schemas.events import ResourceSpecification
-from pydantic import ValidationError
-
 from hookline.errors import RenderError, TriggerError
+from hookline.triggers import own_runs
 from hookline.triggers.grammar import (
     OUR_KEYS,
     read_concurrency,
@@ -23,30 +16,40 @@ from hookline.triggers.grammar import (
     read_delay,
     read_where,
 )
-from hookline.triggers.rendering import template_names
+from hookline.triggers.stock import DeploymentEventTrigger, kind_of
+from hookline.triggers.templates import template_names
 from hookline.triggers.trigger import Labels, Trigger
+from hookline.triggers.validating import has_template, validate
 
 #: Types under these prefixes are Prefect's own, or mirrors of ours: never events of the inbox.
 RESERVED_PREFIXES = ("prefect.", "hookline.")
 
-_KNOWN_KEYS = (*DeploymentEventTrigger.model_fields, *OUR_KEYS)
-#: How alike an unknown key must be to one of ours to be taken for a slip of the pen.
-_SLIP = 0.8
+#: All keys that stock Prefect does not know.
+FURTHER_KEYS = (*OUR_KEYS, own_runs.KEY)
+
+#: What an event's type cannot hold, and what nobody sees in a name: blanks, line ends, control characters.
+_UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
+
+#: Returns the names that templates take from outside, or raises RenderError.
+TemplateNames = Callable[[dict[str, Any]], set[str]]
 
 
-def keep(raw: Mapping[str, Any], deployment: str) -> Trigger | str:
+def keep(
+    raw: Mapping[str, Any], deployment: str, template_names: TemplateNames = template_names
+) -> Trigger | str:
     """Return the trigger to keep, its flow still empty, or the reason why it stays with Prefect.
 
     Parameters
     ----------
     raw: the trigger as `prefect.yaml` has it, environment variables filled in.
     deployment: the deployment's name.
+    template_names: looks at templates.
 
     Raises
     ------
     TriggerError: it has Hookline's keys and cannot be kept, or it could be kept and is written wrongly.
     """
-    reason = _why_left(raw)
+    reason = _why_left(raw, template_names)
     if reason is not None:
         if ours := _our_keys(raw):
             raise TriggerError(
@@ -64,16 +67,27 @@ def _our_keys(raw: Mapping[str, Any]) -> list[str]:
     return [key for key in OUR_KEYS if key in raw] + [key for part in inner for key in _our_keys(part)]
 
 
-def _why_left(raw: Mapping[str, Any]) -> str | None:
+def name_fault(pattern: str) -> str | None:
+    """Return what is wrong with a name in `expect` or `after`, or None."""
+    if not pattern:
+        return "an empty name matches no event"
+    # A template is filled in later, and may have blanks within its braces.
+    plain = re.sub(r"{{.*?}}", "", pattern)
+    if unseen := _UNSEEN.search(plain):
+        return f"{pattern!r} holds {unseen[0]!r}; names of events have no blanks and no control characters"
+    return None
+
+
+def _why_left(raw: Mapping[str, Any], template_names: TemplateNames) -> str | None:
     """Return what keeps Hookline from keeping a trigger, or None."""
-    kind = deployment_trigger_discriminator(dict(raw))
+    kind = kind_of(raw)
     if kind != "event":
         return f"it is a trigger of type {kind}"
     for key, value in raw.items():
-        if key not in ("parameters", *OUR_KEYS) and _has_template(value):
+        if key not in ("parameters", *OUR_KEYS) and has_template(value):
             return f"`{key}` is a template that Prefect fills in when it deploys"
     stock = _stock(raw)
-    if stock.posture is not Posture.Reactive:
+    if stock.posture != "Reactive":
         return "it is proactive"
     if stock.threshold != 1:
         return f"its threshold is {stock.threshold}"
@@ -81,7 +95,7 @@ def _why_left(raw: Mapping[str, Any]) -> str | None:
         return "it counts events within a time"
     if stock.after:
         return "it waits for events `after` others"
-    return _why_not_expected(stock.expect) or _why_not_rendered(stock.parameters)
+    return _why_not_expected(stock.expect) or _why_not_rendered(stock.parameters, template_names)
 
 
 def _why_not_expected(expect: set[str]) -> str | None:
@@ -97,7 +111,7 @@ def _why_not_expected(expect: set[str]) -> str | None:
     return None
 
 
-def _why_not_rendered(parameters: dict[str, Any] | None) -> str | None:
+def _why_not_rendered(parameters: dict[str, Any] | None, template_names: TemplateNames) -> str | None:
     try:
         names = template_names(parameters or {})
     except RenderError as wrong:
@@ -111,10 +125,8 @@ def _read(raw: Mapping[str, Any], deployment: str) -> Trigger:
     stock = _stock(raw)
     if not stock.name:
         raise TriggerError("Hookline keeps it, and needs a `name` for it")
-    if unknown := [key for key in raw if key not in _KNOWN_KEYS]:
-        for key in unknown:
-            if meant := difflib.get_close_matches(str(key), OUR_KEYS, n=1, cutoff=_SLIP):
-                raise TriggerError(f"`{key}` is no key of a trigger; write `{meant[0]}`")
+    if own_runs.KEY in raw:
+        raise TriggerError(f"Hookline keeps it, and no run's own events reach it: take `{own_runs.KEY}` out")
     return Trigger(
         flow="",
         deployment=deployment,
@@ -123,7 +135,7 @@ def _read(raw: Mapping[str, Any], deployment: str) -> Trigger:
         expect=tuple(dict.fromkeys(raw["expect"])),
         where=read_where(raw["where"]) if "where" in raw else None,
         enabled=stock.enabled,
-        match=_labels(stock.match) or None,
+        match=stock.match or None,
         match_related=_all_labels(stock.match_related),
         for_each=tuple(sorted(stock.for_each)),
         parameters=stock.parameters,
@@ -136,30 +148,13 @@ def _read(raw: Mapping[str, Any], deployment: str) -> Trigger:
 
 
 def _stock(raw: Mapping[str, Any]) -> DeploymentEventTrigger:
-    try:
-        return DeploymentEventTrigger.model_validate(dict(raw))
-    except ValidationError as wrong:
-        fault = wrong.errors()[0]
-        raise TriggerError(f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}") from None
+    fault = next(validate(raw, DeploymentEventTrigger, "a trigger", ours=FURTHER_KEYS, templates=False), None)
+    if fault is not None:
+        raise TriggerError(fault.reason)
+    known = {key: value for key, value in raw.items() if key in DeploymentEventTrigger.model_fields}
+    return DeploymentEventTrigger.model_validate(known)
 
 
-def _has_template(value: Any) -> bool:
-    match value:
-        case str():
-            return "{{" in value
-        case Mapping():
-            return any(_has_template(part) for part in value.values())
-        case list():
-            return any(_has_template(part) for part in value)
-        case _:
-            return False
-
-
-def _labels(specification: ResourceSpecification | Mapping[str, Any]) -> Labels:
-    root = specification.root if isinstance(specification, ResourceSpecification) else specification
-    return dict(root)
-
-
-def _all_labels(written: Any) -> tuple[Labels, ...]:
+def _all_labels(written: Labels | list[Labels]) -> tuple[Labels, ...]:
     several = written if isinstance(written, list) else [written]
-    return tuple(labels for one in several if (labels := _labels(one)))
+    return tuple(labels for labels in several if labels)

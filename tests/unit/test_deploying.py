@@ -11,7 +11,7 @@ import pytest
 
 from hookline import deploying
 from hookline.deploying import Plan, carry_out, plan_deploy
-from hookline.errors import DeployError, HooklineError, TriggerError
+from hookline.errors import DeployError, HooklineError
 from hookline.flow_facts import FlowFacts
 from hookline.triggers import Trigger
 
@@ -87,14 +87,15 @@ async def test_chosen_deployments_are_planned_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "instead", "error", "why"),
     [
-        ("name: nightly", "name: on-order", DeployError, "2 deployments named 'on-order'"),
+        ("name: nightly", "name: on-order", DeployError,
+         "prefect.yaml:7:5: another deployment is named 'on-order', in line 2"),
         ("entrypoint: flows.orders.sum_up", "tags: []", DeployError, "nightly has no `entrypoint`"),
         ("flows.orders.sum_up", "flows.orders.needs", DeployError,
          "nightly has a schedule that leaves the required parameter 'order' of flow needs unset"),
         ("flows.orders.record", "flows.orders.needs", DeployError,
-         "Trigger placed of deployment on-order leaves the required parameter 'order' of flow needs unset"),
-        ("where: data.total > 100.0", "where: data.total >", TriggerError, "line 5: deployment on-order"),
-        ("where: data", "threshold: 2, where: data", TriggerError, "its threshold is 2"),
+         "prefect.yaml:5:9: trigger placed of deployment on-order leaves the required parameter 'order'"),
+        ("where: data.total > 100.0", "where: data.total >", DeployError, "prefect.yaml:5:"),
+        ("where: data", "threshold: 2, where: data", DeployError, "its threshold is 2"),
     ],
 )  # fmt: skip
 async def test_mistakes_are_refused(
@@ -188,10 +189,50 @@ async def test_chosen_deployments_leave_the_others_in_force(
     assert (again.version, again.changed) == (2, False)
 
 
-async def test_an_unknown_name_is_told_with_those_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nigthly", "no deployment 'nigthly'; did you mean nightly?"),
+        ("zzz", "no deployment 'zzz'; it has on-order, nightly"),
+        ("sum-up/nigthly", "no deployment 'sum-up/nigthly'; did you mean nightly?"),
+        ("sum-upp/nightly", "no deployment 'sum-upp/nightly'; did you mean sum-up/nightly?"),
+        ("", "no deployment ''; it has"),
+    ],
+)
+async def test_an_unknown_name_is_told_with_the_one_that_was_meant(
+    tmp_path: Path, name: str, why: str
+) -> None:
     """A slip in `hookline deploy NAME`."""
-    with pytest.raises(DeployError, match="no deployment 'nigthly'; it has on-order, nightly"):
-        await plan(tmp_path, only=["nigthly"])
+    with pytest.raises(DeployError) as refused:
+        await plan(tmp_path, only=[name])
+    assert why in str(refused.value)
+
+
+async def test_a_deployment_is_chosen_by_the_name_that_deploy_prints(tmp_path: Path) -> None:
+    """`flow/deployment`, or the deployment's name alone."""
+    for only in (["sum-up/nightly"], ["nightly"], ["nightly", "sum-up/nightly"]):
+        chosen = await plan(tmp_path, only=only)
+        assert [deployment.name for deployment, _ in chosen.deployments] == ["nightly"]
+
+
+async def test_a_loop_that_only_the_flows_real_name_shows_is_refused(tmp_path: Path) -> None:
+    """The source cannot be looked at here; the flow says that it is called `sum-up`."""
+    related = "match_related: {prefect.resource.role: flow, prefect.resource.name: NAME}"
+    trigger = f"triggers: [{{expect: [prefect.flow-run.Failed], {related}}}]\n    schedules:"
+    await plan(tmp_path, ("schedules:", trigger.replace("NAME", "record-order")))
+    with pytest.raises(DeployError, match=r"prefect\.yaml:9:.*runs without end"):
+        await plan(tmp_path, ("schedules:", trigger.replace("NAME", "sum-up")))
+
+
+async def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """Also what is only known once the flows are."""
+    with pytest.raises(DeployError) as refused:
+        await plan(
+            tmp_path,
+            ("flows.orders.sum_up", "flows.orders.needs"),
+            ("flows.orders.record", "flows.orders.needs"),
+        )
+    assert [fault.place and fault.place.line for fault in refused.value.faults] == [5, 6, 10]
 
 
 async def test_what_is_probably_not_meant_is_warned_of(tmp_path: Path) -> None:

@@ -181,11 +181,11 @@ def test_our_keys_are_read(keys: dict[str, Any], expected: dict[str, Any]) -> No
         ({"delay": {"duration": 1, "until": "data.due"}}, "delay: write either"),
         ({"delay": {"until": 7}}, "delay.until: 7 is not a CEL"),
         ({"delay": {"duration": 1, "key": "x"}}, "delay.key: every event waits by itself"),
-        ({"wher": "true"}, "`wher` is no key of a trigger; write `where`"),
-        ({"concurency": {"limit": 1}}, "`concurency` is no key of a trigger; write `concurrency`"),
-        ({"Where": "true"}, "`Where` is no key of a trigger; write `where`"),
+        ({"wher": "true"}, "`wher` is no key of a trigger; did you mean `where`?"),
+        ({"concurency": {"limit": 1}}, "`concurency` is no key of a trigger; did you mean `concurrency`?"),
+        ({"Where": "true"}, "`Where` is no key of a trigger; did you mean `where`?"),
         ({"name": None}, "needs a `name`"),
-        ({"expect": "order.placed"}, "expect: Input should be a valid set"),
+        ({"expect": "order.placed"}, "expect: write it as a list"),
         ({"match": {"a": 1}}, "match"),
         ({"schedule_after": -1}, "schedule_after"),
         ({"threshold": "many"}, "threshold"),
@@ -239,6 +239,7 @@ SHOP = """\
           - type: event
             name: failed
             expect: [prefect.flow-run.Failed]
+            match_related: {prefect.resource.name: pay, prefect.resource.role: flow}
       - name: nightly
         entrypoint: flows.orders.sum_up
         work_pool: {name: warm}
@@ -310,7 +311,7 @@ def test_the_same_file_gives_the_same_triggers(tmp_path: Path) -> None:
                     threshold: 3
                     where: data.late
             """,
-            "prefect.yaml, line 5: deployment on-order, trigger late: it has `where`",
+            "prefect.yaml:5:9: deployment on-order, trigger late: it has `where`",
         ),
         (
             """\
@@ -320,7 +321,7 @@ def test_the_same_file_gives_the_same_triggers(tmp_path: Path) -> None:
                   - {type: event, name: same, expect: [a]}
                   - {type: event, name: same, expect: [b]}
             """,
-            "line 5: deployment on-order, trigger same: another trigger of the deployment has the same name",
+            "yaml:5:9: deployment on-order, trigger same: another trigger of the deployment has the same",
         ),
         (
             """\
@@ -328,7 +329,7 @@ def test_the_same_file_gives_the_same_triggers(tmp_path: Path) -> None:
               - triggers:
                   - {type: event, expect: [a]}
             """,
-            "line 3: deployment number 1, trigger number 1: Hookline keeps it, and needs a `name`",
+            "yaml:3:9: deployment number 1, trigger number 1: Hookline keeps it, and needs a `name`",
         ),
         (
             """\
@@ -364,13 +365,13 @@ def test_the_same_file_gives_the_same_triggers(tmp_path: Path) -> None:
               - name: d
                 triggers: *late
             """,
-            "line 2: deployment d, trigger t: where:",
+            "yaml:2:48: deployment d, trigger t: where:",
         ),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, why: str) -> None:
     """The line, the deployment, the trigger."""
-    with pytest.raises(TriggerError) as refused:
+    with pytest.raises(DeployError) as refused:
         a_project(tmp_path, text)
     assert why in str(refused.value)
 
@@ -378,14 +379,14 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, why: str) -
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("deployments: [", "is not YAML"),
+        ("deployments: [", "yaml:2:1: no YAML"),
         ("- a", "no list of `deployments`"),
         ("", "no list of `deployments`"),
         ("deployments: {a: b}", "no list of `deployments`"),
-        ("deployments: [1]", "no list of `deployments`"),
-        ("deployments: [{name: d, triggers: 7}]", "`triggers` is not a list"),
-        ("deployments: [{name: d, triggers: [7]}]", "`triggers` is not a list"),
-        ("deployments: [{name: d, triggers: [{? [a] : b}]}]", "is not YAML"),
+        ("deployments: [1]", "number 1: write it as a mapping"),
+        ("deployments: [{name: d, triggers: 7}]", "triggers: write it as a list"),
+        ("deployments: [{name: d, triggers: [7]}]", "triggers.0: write it as a mapping"),
+        ("deployments: [{name: d, triggers: [{? [a] : b}]}]", "no YAML"),
     ],
 )
 def test_a_file_that_is_no_project_is_refused(tmp_path: Path, text: str, why: str) -> None:
@@ -397,5 +398,5 @@ def test_a_file_that_is_no_project_is_refused(tmp_path: Path, text: str, why: st
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """By its path."""
-    with pytest.raises(DeployError, match=r"nowhere\.yaml cannot be read: No such file"):
+    with pytest.raises(DeployError, match=r"nowhere\.yaml: cannot be read: No such file"):
         read_project(tmp_path / "nowhere.yaml")

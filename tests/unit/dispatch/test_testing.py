@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.errors import TriggerError
+from hookline.errors import DeployError
 from hookline.event import BodyFormat, Draft
 from hookline.testing import A_MOMENT, make_event, memory_inbox, starts
 
@@ -63,7 +63,7 @@ def test_what_does_not_start_says_why(project: Path) -> None:
 def test_a_file_that_cannot_be_deployed_fails_here_too(project: Path) -> None:
     """A mistake in a trigger is found by a test, before anybody deploys it."""
     project.write_text(PROJECT.replace('data.ref == "refs/heads/main"', "nonsense +"))
-    with pytest.raises(TriggerError, match="push-to-main"):
+    with pytest.raises(DeployError, match="push-to-main"):
         starts(make_event("github.push"), project)
 
 
