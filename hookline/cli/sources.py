@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import sys
 from typing import Annotated, Any
 
 import httpx
@@ -12,14 +13,14 @@ import orjson
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from hookline.cli.client import Gateway
+from hookline.cli.client import Gateway, GatewayError
 from hookline.cli.development import environment, find_source, secret
 from hookline.cli.output import Json, console, print_json, print_table
 from hookline.cli.send import read_data
 from hookline.cli.system import System, find_system
 from hookline.errors import SourcesError
 from hookline.event import now
-from hookline.sources import Source, Sources, load_sources, sign
+from hookline.sources import Source, Sources, load_sources, sign, standing
 from hookline.sources.recipe import Key
 
 app = App(
@@ -37,12 +38,13 @@ def ls(*, json: Json = False) -> None:
     """List the sources: their recipe, whether they are ready, and their address.
 
     A recipe is `verified` where one of the provider's own examples proves it, and `unverified` where it was
-    built from documentation alone. Secrets are looked up in this shell's environment.
+    built from documentation alone. The gateway is asked; where none answers, the sources are those of
+    the file, as this shell's environment has their secrets.
 
     Example: hookline sources ls
     """
     system = find_system()
-    found = [_facts(source, system) for source in _sources(system).values()]
+    found = [{**facts, "address": f"{system.public_url}{facts['path']}"} for facts in _standings(system)]
     if json:
         print_json({"sources": found})
         return
@@ -144,24 +146,20 @@ def rotation(source: Source, system: System) -> dict[str, Any]:
     return {"source": source.name, "rotates": kind, "origin": new, "value": value, "steps": steps}
 
 
+def _standings(system: System) -> list[dict[str, Any]]:
+    try:
+        with Gateway(system) as gateway:
+            found: list[dict[str, Any]] = gateway.get("/sources", holds="sources")["sources"]
+            return found
+    except GatewayError as failed:
+        if failed.status is not None:
+            raise
+        print(f"hookline: {failed} What follows is how this shell sees the file.", file=sys.stderr)
+        return [standing(source, now()) for source in _sources(system).values()]
+
+
 def _sources(system: System) -> Sources:
     return load_sources(system.settings.sources, environment(system))
-
-
-def _facts(source: Source, system: System) -> dict[str, Any]:
-    faults = [f"set {name}, then start the gateway again" for name in source.missing]
-    faults += [f"a secret cannot be used: {wrong}" for wrong in source.unusable]
-    retired = source.sunset is not None and source.sunset <= now()
-    return {
-        "name": source.name,
-        "recipe": source.recipe_name,
-        "verified": source.recipe.verified,
-        "state": "retired" if retired else "ready" if source.ready else "not ready",
-        "types": f"{source.prefix}*",
-        "address": f"{system.public_url}/webhooks/{source.name}" + ("/<token>" if source.needs_token else ""),
-        "secrets": [secret.origin for secret in (*source.secrets, *source.tokens)],
-        "faults": faults,
-    }
 
 
 def _row(facts: dict[str, Any]) -> tuple[str | Text, ...]:

@@ -189,6 +189,14 @@ READ_REJECTIONS = Operation(
     parameters=(LIMIT, CURSOR),
     answers={200: Answered("A page.", "RejectionPage")},
 )
+LIST_SOURCES = Operation(
+    name="listSources",
+    summary="See which sources there are, and whether they are ready.",
+    tag="Service",
+    says="In the order of `deployments/sources.yaml`, as this gateway has it. No secret is shown.",
+    scope=Scope.READ,
+    answers={200: Answered("All of them.", "SourceList")},
+)
 READ_LINEAGE = Operation(
     name="readLineage",
     summary="See what led to an event, a run or an asset, and what came of it.",

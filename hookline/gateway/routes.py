@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookline.gateway import descriptions as says
-from hookline.gateway import events, health, lineage, metrics, rejections, replays
+from hookline.gateway import events, health, lineage, metrics, rejections, replays, sources
 from hookline.gateway import replay_descriptions as replaying
 from hookline.gateway.openapi import with_description
 from hookline.gateway.operations import Operation, Route
@@ -33,6 +33,7 @@ _ROUTES = (
     Route("POST", "/dead/replay", replays.replay_dead, replaying.REPLAY_DEAD),
     Route("POST", "/dead/{id}/replay", replays.replay_dead_letter, replaying.REPLAY_DEAD_LETTER),
     Route("GET", "/rejections", rejections.read_rejections, says.READ_REJECTIONS),
+    Route("GET", "/sources", sources.list_sources, says.LIST_SOURCES),
     Route("GET", "/lineage/{kind}/{id*}", lineage.read_lineage, says.READ_LINEAGE),
     Route("GET", "/metrics", metrics.read_metrics, metrics.READ_METRICS),
     Route("GET", "/healthz", health.healthz, says.HEALTHZ),

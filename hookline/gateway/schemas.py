@@ -183,6 +183,17 @@ SCHEMAS: dict[str, Schema] = {
         size={**COUNT, "description": "Bytes that the sender announced."},
     ),
     "RejectionPage": exactly(rejections=array(ref("Rejection")), next=nullable(ref("Cursor"))),
+    "SourceList": exactly(sources=array(ref("Source"))),
+    "Source": exactly(
+        name=TEXT,
+        recipe={**TEXT, "description": "A built-in recipe, or `inline`."},
+        verified={"type": "boolean", "description": "One of the provider's own examples proves the recipe."},
+        state={"enum": ["ready", "not ready", "retired"]},
+        types={**TEXT, "description": "What the types of its events begin with."},
+        path={**TEXT, "description": "Where its provider sends to; `<token>` stands for its URL token."},
+        secrets={**array(TEXT), "description": "Variables and files that hold its secrets."},
+        faults={**array(TEXT), "description": "What it lacks."},
+    ),
     "Graph": {
         "type": "object",
         "description": "Nodes and edges; docs/lineage.md says which there are.",

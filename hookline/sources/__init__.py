@@ -6,6 +6,7 @@ from hookline.sources.load import Sources, load_sources
 from hookline.sources.recipe import Recipe, builtin, recipe_names
 from hookline.sources.sign import sign
 from hookline.sources.source import Source
+from hookline.sources.standing import standing
 
 __all__ = [
     "Handshake",
@@ -20,4 +21,5 @@ __all__ = [
     "load_sources",
     "recipe_names",
     "sign",
+    "standing",
 ]

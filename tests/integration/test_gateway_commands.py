@@ -14,6 +14,7 @@ import pytest
 
 from hookline.cli import main
 from tests.support.gateway import KEY, RunningGateway, running_gateway
+from tests.support.servers import free_port
 
 SOURCES = """
 sources:
@@ -81,6 +82,20 @@ async def test_ls_says_what_is_proved_and_what_is_missing(gateway: RunningGatewa
     assert found["docker"]["address"] == f"{gateway.url}/webhooks/docker/<token>"
     assert found["github"]["secrets"] == ["GITHUB_SECRET"]
     assert not any(secret in shown + str(found) for secret in ENVIRON.values())
+
+
+async def test_ls_says_what_the_gateway_knows_and_not_this_shell(
+    gateway: RunningGateway, hookline: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secrets are the gateway's: a shell without them sees the same. Without a gateway the file is read."""
+    monkeypatch.delenv("GITHUB_SECRET")
+    found = json.loads(await hookline("sources", "ls", "--json"))["sources"]
+    answer = await gateway.http.get("/sources", headers={"Authorization": f"Bearer {KEY}"})
+    assert [{**each, "address": f"{gateway.url}{each['path']}"} for each in answer.json()["sources"]] == found
+    assert found[0]["state"] == "ready"
+    monkeypatch.setenv("HOOKLINE_URL", f"http://127.0.0.1:{free_port()}")
+    assert "this shell" in (shown := await hookline("sources", "ls"))
+    assert "github: set GITHUB_SECRET" in shown
 
 
 async def test_test_sends_what_the_gateway_accepts(gateway: RunningGateway, hookline: Run) -> None:

@@ -37,6 +37,7 @@ _OVER: dict[tuple[str, str], Build] = {
     ("GET", "/events/{id}"): event_detail,
     ("GET", "/dead"): dead_letters,
     ("GET", "/rejections"): rejections,
+    ("GET", "/sources"): source_list,
     ("GET", "/lineage/{kind}/{id*}"): lineage_graph,
 }
 #: What browsers fetch as it is, once they are signed in.
@@ -46,7 +47,6 @@ _ALONE: tuple[Route, ...] = (
     ("GET", "/", page(event_log)),
     ("GET", "/find", page(find)),
     ("GET", "/lineage", page(lineage_start)),
-    ("GET", "/sources", page(source_list)),
     ("GET", "/login", login_page),
     ("POST", "/login", log_in),
     ("POST", "/logout", log_out),
