@@ -12,11 +12,10 @@ import orjson
 
 from hookline.event import now, rfc3339
 from hookline.feed import PrefectEvent
+from hookline.sealed import is_sealed
 
 #: What every run of ours has among its tags, as Prefect's events name it.
 _OUR_TAG = "prefect.tag.event:"
-#: The key by which Prefect knows what to fill in, anywhere in a run's parameters.
-_KIND = b'"__prefect_kind"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class NewRun:
     ----------
     deployment_id: which deployment runs.
     idempotency_key: a second creation with the same key gives the first one's run.
-    parameters: reach the flow as they are.
+    parameters: what Prefect interprets in them is what people wrote; the rest is sealed.
     scheduled: when it is to start; None is now.
     """
 
@@ -101,7 +100,7 @@ class NewRun:
     def to_json(self) -> bytes:
         """Return the body of the request that creates it."""
         body: dict[str, Any] = {
-            "parameters": {name: _untouched(value) for name, value in self.parameters.items()},
+            "parameters": self.parameters,
             "name": self.name,
             "tags": list(self.tags),
             "idempotency_key": self.idempotency_key,
@@ -112,6 +111,9 @@ class NewRun:
                 else {"scheduled_time": rfc3339(self.scheduled)},
             },
         }
+        if is_sealed(self.parameters):
+            # Sealed data is not of the form that the schema asks for; the flow looks at what is in it.
+            body["enforce_parameter_schema"] = False
         if self.job_variables:
             body["job_variables"] = self.job_variables
         if self.labels:
@@ -138,23 +140,9 @@ class RunNotice:
     is_ours: bool = True
 
 
-def _untouched(value: Any) -> Any:
-    """Return a parameter so that Prefect passes it on as it is.
-
-    Prefect fills in what looks like its templates wherever it finds them in parameters, variables of the
-    workspace included; what a sender wrote must not be taken for one.
-    """
-    written = orjson.dumps(value)
-    if _KIND not in written:
-        return value
-    # What this kind gives is parsed and not looked into again.
-    return {"__prefect_kind": "json", "value": written.decode()}
-
-
 def parameters_bytes(parameters: Mapping[str, Any]) -> int:
     """Return the size of parameters as Prefect measures it: all but ASCII is written as escapes."""
-    sent = {name: _untouched(value) for name, value in parameters.items()}
-    return len(json.dumps(sent, separators=(",", ":")))
+    return len(json.dumps(parameters, separators=(",", ":")))
 
 
 def read_deployment(row: Mapping[str, Any], flow_name: str) -> DeploymentInfo:

@@ -126,24 +126,28 @@ class Starter:
         )
 
     async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:
-        if trigger.parameters is None and trigger.passes_event and await self._goes_by_reference(event):
+        parameters = render_parameters(trigger, event)
+        if (
+            trigger.parameters is None
+            and trigger.passes_event
+            and await self._goes_by_reference(event, parameters)
+        ):
             if self._claim_secret is None:
                 self._claim_secret = await self._inbox.shared_secret("claims")
             token = claim_token(
                 self._claim_secret, event_id=event.id, dispatch_id=dispatch.id, at=self._clock()
             )
             claim = Claim(f"{self._gateway_url}/events/{event.id}/body", token)
-            event = replace(event, data=None, claim=claim)
-        return render_parameters(trigger, event)
+            return render_parameters(trigger, replace(event, data=None, claim=claim))
+        return parameters
 
-    async def _goes_by_reference(self, event: Event) -> bool:
+    async def _goes_by_reference(self, event: Event, parameters: dict[str, object]) -> bool:
         stored = await self._inbox.event(event.id)
         if stored is None:
             return False
-        # A byte of the body becomes six of the parameter at most, as an escape; measuring takes time.
+        # A byte of the body becomes seven of the parameter at most, escaped and sealed; measuring takes time.
         return stored.by_reference or (
-            stored.size > PARAMETER_BYTES // 7
-            and parameters_bytes({"event": event.to_dict()}) > PARAMETER_BYTES
+            stored.size > PARAMETER_BYTES // 8 and parameters_bytes(parameters) > PARAMETER_BYTES
         )
 
     async def _create(self, lane: str, new: NewRun) -> RunInfo:

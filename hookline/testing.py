@@ -24,6 +24,7 @@ from hookline.event import Cause, Event
 from hookline.inbox import Inbox
 from hookline.inbox.records import id_at, to_micros
 from hookline.planning import plan_dispatch
+from hookline.sealed import opened
 from hookline.triggers import Match, TriggerSet
 from hookline.triggers.project import read_project
 from hookline.triggers.rendering import render_parameters
@@ -122,7 +123,9 @@ def _start(match: Match, event: Event) -> Start:
     parameters: Mapping[str, Any] = {}
     if goes:
         # Whether a flow takes the event is known when it is deployed; here it is taken to do so.
-        parameters = {"event": event} if trigger.parameters is None else render_parameters(trigger, event)
+        parameters = (
+            {"event": event} if trigger.parameters is None else opened(render_parameters(trigger, event))
+        )
     return Start(
         trigger=f"{trigger.deployment}/{trigger.name}",
         starts=goes,

@@ -35,12 +35,21 @@ from pydantic import ValidationError
 
 from hookline.errors import RenderError
 from hookline.event import Event, rfc3339
+from hookline.sealed import KIND, REFERENCE, seal
 from hookline.triggers.shape import prefect_resource
 from hookline.triggers.trigger import Trigger
 
 #: Templates that are kept compiled; those used last stay.
 COMPILED = 512
 _AS_JSON = "hookline_json"
+#: Stands for what Prefect's hydration takes out of its object or list.
+_REMOVED = object()
+#: What a template would let a sender choose, by the key that it fills in.
+_CHOSEN = {
+    REFERENCE: "which block is loaded, secrets included",
+    "variable_name": "which variable is read",
+    "template": "what is rendered",
+}
 
 
 @jinja2.pass_eval_context
@@ -96,21 +105,24 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
     """Return the parameters of the run that `trigger` starts for `event`, JSON-ready.
 
     Without `parameters` the flow gets the event itself, if it takes one; give the event with its claim check
-    where its data must not travel.
+    where its data must not travel. What templates make of the event is sealed where Prefect would interpret
+    it; what the trigger's author wrote is left to Prefect.
 
     Raises
     ------
     RenderError: a template cannot be rendered for this event; the dispatch is dead.
     """
     if trigger.parameters is None:
-        return {"event": event.to_dict()} if trigger.passes_event else {}
+        return {"event": _sealed_event(event)} if trigger.passes_event else {}
     parameters = copy.deepcopy(trigger.parameters)
     _upgrade_templates(parameters)
     context = HydrationContext(
         raise_on_error=True, render_jinja=True, jinja_context={"event": _as_prefect_sees(event)}
     )
     try:
-        return hydrate(parameters, context)
+        _check_authority(parameters)
+        filled = _filled(parameters, context)
+        return {} if filled is _REMOVED else filled
     except HydrationError as wrong:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
     except TypeError as wrong:
@@ -119,15 +131,76 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
         raise RenderError(reason) from None
 
 
+def _sealed_event(event: Event) -> dict[str, Any]:
+    document = event.to_dict()
+    if "data" in document:
+        document["data"] = seal(document["data"])
+    return document
+
+
+def _filled(value: Any, context: HydrationContext) -> Any:
+    """Return what Prefect's hydration makes of a value, with what comes from the event sealed."""
+    match value:
+        case {"__prefect_kind": "none", "value": inner}:
+            return _filled(inner, context)
+        case dict() if KIND in value:
+            filled = hydrate({"it": value}, context).get("it", _REMOVED)
+            return seal(filled) if filled is not _REMOVED and _is_template(value) else filled
+        case dict():
+            parts = {key: _filled(part, context) for key, part in value.items()}
+            return {key: part for key, part in parts.items() if part is not _REMOVED}
+        case list():
+            return [part for item in value if (part := _filled(item, context)) is not _REMOVED]
+        case _:
+            return value
+
+
+def _check_authority(value: Any) -> None:
+    """Check that no sender is let choose what Prefect would interpret.
+
+    Raises
+    ------
+    RenderError: a block, a variable or the text of a template comes from a template.
+    """
+    match value:
+        case dict():
+            for key in (REFERENCE, "variable_name", "template"):
+                if (key == REFERENCE or KIND in value) and _is_template(value.get(key)):
+                    raise RenderError(
+                        f"`{key}` is itself made by a template, so that a sender would choose "
+                        f"{_CHOSEN[key]}; write it out"
+                    )
+            for part in value.values():
+                _check_authority(part)
+        case list():
+            for part in value:
+                _check_authority(part)
+        case _:
+            pass
+
+
+def _is_template(value: Any) -> bool:
+    """Return whether a template is in a value, in Prefect's explicit form."""
+    match value:
+        case dict():
+            return value.get(KIND) == "jinja" or any(map(_is_template, value.values()))
+        case list():
+            return any(map(_is_template, value))
+        case _:
+            return False
+
+
 def template_names(parameters: dict[str, Any]) -> set[str]:
     """Return the names that the templates in `parameters` take from outside, such as `event` or `flow_run`.
 
     Raises
     ------
-    RenderError: a template is not valid: its syntax, a filter that does not exist, too many loops.
+    RenderError: a template is not valid: its syntax, a filter that does not exist, too many loops; or it
+        makes what Prefect would interpret.
     """
     parameters = copy.deepcopy(parameters)
     _upgrade_templates(parameters)
+    _check_authority(parameters)
     names: set[str] = set()
     for placeholder in _leaves(hydrate(parameters, HydrationContext())):
         match placeholder:
@@ -166,13 +239,13 @@ def _upgrade_templates(parameters: dict[str, Any]) -> None:
     # Plain template text becomes Prefect's explicit form, in place, as Prefect does for automations.
     for key, value in parameters.items():
         match value:
-            case dict() if "__prefect_kind" not in value:
+            case dict() if KIND not in value:
                 _upgrade_templates(value)
             case list():
                 for index, item in enumerate(value):
                     if isinstance(item, dict):
                         # Prefect misses this in a list, and would take what the sender wrote for a template.
-                        if "__prefect_kind" not in item:
+                        if KIND not in item:
                             _upgrade_templates(item)
                     elif isinstance(item, str) and maybe_template(item):
                         value[index] = _explicit(item)
@@ -185,10 +258,10 @@ def _upgrade_templates(parameters: dict[str, Any]) -> None:
 def _explicit(template: str) -> dict[str, Any]:
     text = template.strip()
     if not (text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1):
-        return {"__prefect_kind": "jinja", "template": template}
+        return {KIND: "jinja", "template": template}
     # One expression and nothing else keeps its type: it goes through JSON.
     expression = f"{{{{ {text[2:-2].strip()} | {_AS_JSON} }}}}"
-    return {"__prefect_kind": "json", "value": {"__prefect_kind": "jinja", "template": expression}}
+    return {KIND: "json", "value": {KIND: "jinja", "template": expression}}
 
 
 def _as_prefect_sees(event: Event) -> ReceivedEvent:

@@ -21,6 +21,7 @@ from hookline.inbox import EventStatus, Inbox
 from hookline.inbox.gauging import gauges
 from hookline.mirror import mirror_once
 from hookline.prefect_api import NewRun, PrefectApi
+from hookline.sealed import opened, seal
 from hookline.triggers import Trigger
 from tests.support.inboxes import draft
 from tests.support.prefect import PrefectHttp
@@ -186,7 +187,7 @@ async def test_parameters_that_do_not_fit_are_a_dead_letter(chain: Chain) -> Non
 
 
 async def test_what_a_sender_wrote_is_not_taken_for_a_template(chain: Chain) -> None:
-    """Prefect would fill in a variable of the workspace; the flow gets what was sent."""
+    """Prefect would fill in a variable of the workspace; the server keeps what was sent, sealed."""
     chain.oracle.post("/variables/", {"name": f"secret_{chain.name}", "value": "hidden"})
     await chain.deploy()
     data = {"x": {"__prefect_kind": "workspace_variable", "variable_name": f"secret_{chain.name}"}}
@@ -194,7 +195,8 @@ async def test_what_a_sender_wrote_is_not_taken_for_a_template(chain: Chain) -> 
         event_id = await chain.send(data)
         await chain.until(lambda: chain.settled([event_id], EventStatus.DISPATCHED), "a run")
     [run] = chain.runs()
-    assert run["parameters"]["event"]["data"] == data
+    assert opened(run["parameters"]["event"])["data"] == data
+    assert run["parameters"]["event"]["data"] == seal(data)
 
 
 async def test_a_large_event_that_is_not_ascii_goes_as_a_claim_check(chain: Chain) -> None:

@@ -29,7 +29,9 @@ LONGEST = 440
 #: What is longer, and why that is right.
 LONGER = {"hookline/prefect_api.py": "all that is asked of the Prefect server stands in one module, by rule"}
 #: A package that does something on import, and why that is right.
-DOING = {"hookline/__init__.py": "gives the event its way to load a claim, so that event.py does no I/O"}
+DOING = {
+    "hookline/__init__.py": "gives the event its way to load a claim, and Prefect's flows theirs to data"
+}
 
 
 def name(path: Path) -> str:

@@ -27,6 +27,7 @@ from prefect.utilities.schema_tools.hydration import HydrationError
 
 from hookline.errors import RenderError
 from hookline.event import Claim, Event
+from hookline.sealed import is_sealed, opened, seal
 from hookline.triggers import Trigger, prefect_resource
 from hookline.triggers.rendering import render_parameters, template_names
 
@@ -92,6 +93,10 @@ async def stock_render(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def jinja(template: str) -> dict[str, Any]:
     return {"__prefect_kind": "jinja", "template": template}
+
+
+def as_json(template: str) -> dict[str, Any]:
+    return {"__prefect_kind": "json", "value": jinja(template)}
 
 
 TEMPLATES = [
@@ -204,7 +209,7 @@ async def check_parity(parameters: dict[str, Any]) -> None:
 
 def deploy_and_render(parameters: dict[str, Any]) -> dict[str, Any]:
     template_names(parameters)
-    return render_parameters(a_trigger(parameters), EVENT)
+    return opened(render_parameters(a_trigger(parameters), EVENT))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +269,69 @@ def test_a_sender_cannot_put_templates_into_its_data() -> None:
     """Data is rendered, never rendered again."""
     rendered = render_parameters(a_trigger({"p": "{{ event.payload.quote }}"}), EVENT)
     assert rendered == {"p": 'it\'s <b>"bold"</b> & {{ event.id }}'}
+
+
+MARKED = {"$ref": {"block_document_id": "x"}}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ event.payload.x }}",
+        ["{{ event.payload.x }}"],
+        {"deep": [{"er": "{{ event.payload.x }}"}]},
+        as_json("{{ event.payload.x | tojson }}"),
+        as_json('{"$ref": {"block_document_id": "{{ event.payload.y }}"}}'),
+        as_json('{"{{ event.payload.key }}": {{ event.payload.x["$ref"] | tojson }}}'),
+        {"__prefect_kind": "none", "value": {"a": as_json("{{ event.payload.x | tojson }}")}},
+        {"__prefect_kind": "none", "value": jinja("{{ event.payload.nul }}")},
+        "{{ event.payload.items() | map(\"first\") | list }}{{ event.payload.nul }}",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_templates_make_of_an_event_is_sealed(template: Any) -> None:
+    """A marker of Prefect's that the data has, or that is only made when the template is rendered."""
+    event = replace(EVENT, data={"x": MARKED, "y": "x", "key": "$ref", "nul": "a\x00"})
+    rendered = render_parameters(a_trigger({"p": template, "plain": "{{ event.payload.y }}"}), event)
+    assert is_sealed(rendered["p"])
+    assert rendered["plain"] == "x"
+    assert seal(rendered["p"]) != rendered["p"]
+
+
+def test_what_the_author_wrote_is_left_to_prefect() -> None:
+    """A block that the author names, beside what the sender wrote."""
+    event = replace(EVENT, data={"x": MARKED})
+    parameters = {
+        "block": {"$ref": "written-by-the-author"},
+        "parsed": {"__prefect_kind": "json", "value": '{"$ref": "written-by-the-author"}'},
+        "mixed": {"block": {"$ref": "written-by-the-author"}, "theirs": "{{ event.payload.x }}"},
+    }
+    rendered = render_parameters(a_trigger(parameters), event)
+    assert rendered == {
+        "block": {"$ref": "written-by-the-author"},
+        "parsed": {"$ref": "written-by-the-author"},
+        "mixed": {"block": {"$ref": "written-by-the-author"}, "theirs": seal(MARKED)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameter", "chosen"),
+    [
+        ({"$ref": "{{ event.payload.id }}"}, "which block is loaded"),
+        ({"a": [{"$ref": {"block_document_slug": "secret/{{ event.subject }}"}}]}, "which block is loaded"),
+        (
+            {"__prefect_kind": "workspace_variable", "variable_name": jinja("{{ event.payload.name }}")},
+            "which variable is read",
+        ),
+        (jinja(jinja("{{ event.payload.template }}")), "what is rendered"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_sender_is_not_let_choose_what_prefect_interprets(parameter: Any, chosen: str) -> None:
+    """Found before it is deployed; a trigger that was deployed earlier makes a dead letter."""
+    with pytest.raises(RenderError, match=chosen):
+        template_names({"p": parameter})
+    with pytest.raises(RenderError, match=chosen):
+        render_parameters(a_trigger({"p": parameter}), EVENT)
 
 
 def test_what_is_missing_is_named() -> None:

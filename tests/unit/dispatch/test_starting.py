@@ -13,6 +13,7 @@ from hookline import offered
 from hookline.errors import InboxError, PrefectRefused, PrefectUnavailable
 from hookline.event import Cause
 from hookline.prefect_rows import NewRun
+from hookline.sealed import seal
 from hookline.triggers import Trigger
 from tests.support.dispatching import Bench
 from tests.support.inboxes import START, draft
@@ -200,17 +201,36 @@ async def test_an_event_that_fits_no_parameter_goes_as_a_claim_check(bench: Benc
         assert event["claim"]["url"] == f"http://127.0.0.1:4280/events/{event['id']}/body"
 
 
-async def test_what_looks_like_prefects_templates_is_passed_on_as_it_is(bench: Bench) -> None:
-    """A sender must not be able to have variables of the workspace filled in."""
+async def test_what_prefect_would_interpret_is_sealed(bench: Bench) -> None:
+    """A sender must not be able to have blocks or variables of the workspace filled in.
+
+    Sealed data is of another form than the flow's schema asks for, so the server is not to look at that.
+    """
     await bench.deploy(deliver())
     data = {"a": [{"__prefect_kind": "workspace_variable", "variable_name": "secret"}]}
     await bench.send("sent", data)
+    await bench.send("sent", {"a": ["plain"]})
     await bench.work()
 
-    [new] = bench.prefect.news
-    sent = orjson.loads(new.to_json())["parameters"]["event"]
-    assert sent["__prefect_kind"] == "json"
-    assert orjson.loads(sent["value"])["data"] == data
+    sealed, plain = [orjson.loads(new.to_json()) for new in bench.prefect.news]
+    assert sealed["parameters"]["event"]["data"] == seal(data) != data
+    assert sealed["parameters"]["event"]["type"] == "sent"
+    assert sealed["enforce_parameter_schema"] is False
+    assert plain["parameters"]["event"]["data"] == {"a": ["plain"]}
+    assert "enforce_parameter_schema" not in plain
+
+
+async def test_an_event_that_sealing_makes_too_large_goes_as_a_claim_check(bench: Bench) -> None:
+    """Each quote and control character of the text is escaped once more."""
+    await bench.deploy(deliver())
+    await bench.send("sent", {"a": "\x01" * 75_000})
+    await bench.send("sent", {"$ref": "\x01" * 75_000})
+    await bench.work()
+
+    whole, claimed = [new.parameters["event"] for new in bench.prefect.news]
+    assert len(whole["data"]["a"]) == 75_000
+    assert "data" not in claimed
+    assert "claim" in claimed
 
 
 async def test_schedule_after_is_a_time_of_prefects_and_takes_no_place(bench: Bench) -> None:
