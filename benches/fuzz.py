@@ -1,4 +1,4 @@
-"""Thousands of generated requests against the served OpenAPI document: no 5xx, no undescribed answer."""
+"""Thousands of generated requests against the served OpenAPI document, and of streams against h11."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from tests.integration.test_fuzz import OPERATIONS
 
 
 def main() -> int:
-    """Run the suite's fuzz tests with many examples."""
+    """Run the suite's fuzz tests with many examples: no 5xx, nothing undescribed or misread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=3000, help="requests, at least, over all operations")
     given = parser.parse_args()
     # Each operation gets requests that fit its description, and requests that do not.
     each = -(-given.examples // (2 * len(OPERATIONS)))
     print(f"{len(OPERATIONS)} operations, {each} requests that fit and {each} that do not for each")
-    tests = ("tests/integration/test_fuzz.py", "tests/integration/test_gateway_parsed.py")
+    names = ("test_fuzz", "test_gateway_parsed", "test_http_streams")
+    tests = [f"tests/integration/{name}.py" for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "--timeout", "1800", *tests]
-    environment = {**os.environ, "HOOKLINE_FUZZ_EXAMPLES": str(each)}
+    examples = {"HOOKLINE_FUZZ_EXAMPLES": str(each), "HOOKLINE_STREAM_EXAMPLES": str(given.examples)}
+    environment = {**os.environ, **examples}
     return subprocess.run(command, env=environment, check=False).returncode
 
 

@@ -22,12 +22,6 @@ from hookline.sources import Headers, Reply
 
 log = logging.getLogger(__name__)
 
-#: Requests at once, those that wait for an event included; beyond, memory would grow with the crowd.
-CROWD = 2_000
-
-_CROWDED = Refusal(
-    503, "crowded", "Too many requests at once; retry in a second.", headers={"retry-after": "1"}
-)
 _FAULT = Refusal(500, "internal-error", "The gateway met a fault of its own; its log says more.")
 
 
@@ -41,13 +35,8 @@ def create_app(house: House) -> App:
     names = Names(house.settings, keyless=not house.access.callers)
     doors = Doors(house, names)
     table = Table(_with_pages(), [(method, path) for method, path, _ in DOORS])
-    inside = 0
 
     async def app(scope: Scope, receive: Receive) -> Reply:
-        nonlocal inside
-        if inside >= CROWD:
-            return problem(_CROWDED)
-        inside += 1
         try:
             return await enter(scope, receive)
         except Refusal as refusal:
@@ -55,8 +44,6 @@ def create_app(house: House) -> App:
         except Exception:
             log.exception("%s %s", scope["method"], scope["path"])
             return problem(_FAULT)
-        finally:
-            inside -= 1
 
     async def enter(scope: Scope, receive: Receive) -> Reply:
         path: str = scope["path"]

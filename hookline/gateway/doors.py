@@ -23,7 +23,6 @@ from hookline.gateway.house import House
 from hookline.gateway.idempotency import idempotency_key
 from hookline.gateway.metering import HeaderPairs, Meter, Meters, rate_of_keys
 from hookline.gateway.reading import (
-    BodyRoom,
     Proxies,
     declared_bytes,
     read_body,
@@ -31,6 +30,7 @@ from hookline.gateway.reading import (
     sender_url,
 )
 from hookline.gateway.replies import json_reply, problem
+from hookline.gateway.room import BodyRoom
 from hookline.gateway.routing import not_allowed
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
@@ -196,8 +196,7 @@ class Doors:
         token: str | None = None,
         verdict: str = "",
     ) -> Knock:
-        with self._room.take(headers, limit_bytes):
-            body = await read_body(headers, receive, limit_bytes)
+        body = await read_body(headers, receive, limit_bytes, self._room, known=bool(verdict))
         return Knock(
             method=scope["method"],
             url=sender_url(scope, headers, self._proxies),

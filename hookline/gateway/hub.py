@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 App = Callable[[Scope, Receive], Awaitable[Reply]]
 
 
+#: What is full is relieved of one in so many at once.
+A_FEW = 16
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a connection may take.
 
     Parameters
     ----------
-    connections: so many at once; beyond, the longest idle ones are closed, then new ones are turned away.
+    connections: so many at once; beyond, the longest idle ones are closed, then the slowest, and only where
+        there are none new ones are turned away.
+    requests: so many at once, those that wait for an event included; beyond, those that have been arriving
+        for longest are given up, and only where there are none new ones are turned away.
     header_bytes, headers: size of the request line and headers together, and their number.
     idle_seconds: between requests.
     header_seconds: from a request's first byte to the end of its headers.
@@ -37,6 +44,7 @@ class Limits:
     """
 
     connections: int = 4096
+    requests: int = 2_000
     header_bytes: int = 32_768
     headers: int = 100
     idle_seconds: float = 75.0
@@ -105,10 +113,21 @@ class Hub:
             connection.end()
 
     def make_room(self) -> bool:
-        """Return whether there is room for one more; where not, close those that have been idle longest."""
+        """Return whether there is room for one more connection; where there is none, make some."""
         if len(self.connections) < self.limits.connections:
             return True
-        idle = [each for each in self.connections if each.idle][: self.limits.connections // 16 + 1]
-        for connection in idle:
+        idle = [each for each in self.connections if each.idle or each.draining]
+        for connection in idle[: self.limits.connections // A_FEW + 1]:
             connection.abort()
-        return bool(idle)
+        return bool(idle) or self._give_up_slowest()
+
+    def make_way(self) -> bool:
+        """Return whether one more request may be answered now; where there are too many, make way for it."""
+        return self.busy <= self.limits.requests or self._give_up_slowest()
+
+    def _give_up_slowest(self) -> bool:
+        """Give up a few that have waited for their sender or reader for longest; return whether any have."""
+        slow = sorted((each for each in self.connections if each.waits), key=lambda each: each.began)
+        for connection in slow[: self.limits.connections // A_FEW + 1]:
+            connection.give_up()
+        return bool(slow)

@@ -11,7 +11,7 @@ LONGEST_KEY = 255
 
 # A string of structured fields (RFC 8941, 3.3.3); and what people send instead: the key itself.
 _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-_BARE = re.compile(rb"[!#-~]+")
+_BARE = re.compile(rb"[!#-~]+(?: +[!#-~]+)*")
 
 
 def idempotency_key(headers: Headers) -> str | None:
@@ -19,7 +19,7 @@ def idempotency_key(headers: Headers) -> str | None:
 
     Raises
     ------
-    Refusal: 400, it is neither a quoted string nor a bare word, is too long, or there are several.
+    Refusal: 400, it is neither a quoted string nor bare words, is too long, or there are several.
     """
     value = headers.raw_value(b"idempotency-key")
     if value is None:

@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import ipaddress
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 
 from starlette.types import Receive, Scope
 
 from hookline.errors import Refusal, SettingsError
+from hookline.gateway.heads import LENGTH_DIGITS
+from hookline.gateway.room import SMALL_BYTES, BodyRoom
 from hookline.sources import Headers
 
-#: All bodies that are being read, together; those that are SMALL_BYTES or less are not counted.
-ROOM_BYTES = 256 * 1024 * 1024
-SMALL_BYTES = 65_536
+#: Of a compressed body, what is unpacked before others have their turn, and what may come of that at once.
+PACKED_BYTES = 16_384
+PLAIN_BYTES = 262_144
+#: A body compressed in gzip may be made of so many, one after the other.
+MEMBERS = 256
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-
-
-class BodyRoom:
-    """Room in memory for bodies on their way, so that a crowd of large ones cannot take all there is."""
-
-    def __init__(self, size_bytes: int = ROOM_BYTES) -> None:
-        self._left = size_bytes
-
-    def take(self, headers: Headers, limit_bytes: int) -> contextlib.AbstractContextManager[None]:
-        """Return a context with room for a request's body.
-
-        Raises
-        ------
-        Refusal: 503, others take all the room.
-        """
-        size = declared_bytes(headers)
-        if size is not None and size <= SMALL_BYTES and headers.raw_value(b"content-encoding") is None:
-            return _NO_ROOM_NEEDED
-        return self._hold(limit_bytes if size is None else min(size, limit_bytes))
-
-    @contextlib.contextmanager
-    def _hold(self, size: int) -> Iterator[None]:
-        if size > self._left:
-            raise Refusal(
-                503, "crowded", "Too many large bodies at once; retry.", headers={"retry-after": "1"}
-            )
-        self._left -= size
-        try:
-            yield
-        finally:
-            self._left += size
-
-
-_NO_ROOM_NEEDED = contextlib.nullcontext()
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 def declared_bytes(headers: Headers) -> int | None:
     """Return the size of a body as it was announced; None where it was not, or not as a number."""
     declared = headers.raw_value(b"content-length")
-    return int(declared) if declared is not None and declared.isdigit() and len(declared) < 16 else None
+    return (
+        int(declared)
+        if declared is not None and declared.isdigit() and len(declared) <= LENGTH_DIGITS
+        else None
+    )
 
 
-async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
+async def read_body(
+    headers: Headers, receive: Receive, limit_bytes: int, room: BodyRoom | None = None, *, known: bool = False
+) -> bytes:
     """Return a request's body, decompressed.
 
     Parameters
@@ -67,52 +44,101 @@ async def read_body(headers: Headers, receive: Receive, limit_bytes: int) -> byt
     headers: the received headers.
     receive: the rest of the request.
     limit_bytes: the largest body accepted, before and after decompression.
+    room: what large bodies share, where there may be any.
+    known: the sender has shown who it is.
 
     Raises
     ------
-    Refusal: 413 too large, 415 unknown encoding, 408 too slow, 400 the sender went away or it is malformed.
+    Refusal: 413 too large, 415 unknown encoding, 408 too slow, 400 the sender went away or it is malformed,
+        503 there is no room.
     """
     if (declared_bytes(headers) or 0) > limit_bytes:
         raise _too_large(limit_bytes)
-    body = await _read_all(receive, limit_bytes)
+    body = await _read_all(receive, limit_bytes, room, known)
     encoding = headers.raw_value(b"content-encoding")
-    return body if encoding is None else _decompress(body, encoding, limit_bytes)
+    return body if encoding is None else await _decompress(body, encoding, limit_bytes)
 
 
-async def _read_all(receive: Receive, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "incomplete", "The connection ended before the body did.")
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > limit_bytes:
+async def _read_all(receive: Receive, limit_bytes: int, room: BodyRoom | None, known: bool) -> bytes:
+    # One array, as the parts may be of a byte each.
+    body = bytearray()
+    while room is None or len(body) <= SMALL_BYTES:
+        part, more = await _read_part(receive)
+        if len(body) + len(part) > limit_bytes:
             raise _too_large(limit_bytes)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts) if len(parts) > 1 else part
+        if not more:
+            return bytes(body + part) if body else part
+        body += part
+    async with room.place(known=known) as place:
+        while more:
+            place.grow_to(len(body))
+            part, more = await _read_part(receive)
+            if len(body) + len(part) > limit_bytes:
+                raise _too_large(limit_bytes)
+            body += part
+        return bytes(body)
 
 
-def _decompress(body: bytes, encoding: bytes, limit_bytes: int) -> bytes:
-    name = encoding.strip().lower()
+async def _read_part(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Refusal(400, "incomplete", "The connection ended before the body did.")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _decompress(body: bytes, encoding: bytes, limit_bytes: int) -> bytes:
+    name = encoding.lower()
     if name in (b"", b"identity"):
         return body
-    if name not in (b"gzip", b"deflate"):
+    if name not in (b"gzip", b"x-gzip", b"deflate"):
         raise Refusal(
             415, "unknown-encoding", "The body's Content-Encoding is not gzip, deflate or identity."
         )
-    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    plain = bytearray()
     try:
-        plain = unpacker.decompress(body, limit_bytes + 1)
+        async for part in _unpacked(body, members=1 if name == b"deflate" else MEMBERS):
+            plain += part
+            if len(plain) > limit_bytes:
+                raise _too_large(limit_bytes)
     except zlib.error:
-        raise Refusal(400, "broken-encoding", "The body is not what its Content-Encoding says.") from None
-    if len(plain) > limit_bytes:
-        raise _too_large(limit_bytes)
-    if not unpacker.eof:
-        raise Refusal(400, "broken-encoding", "The compressed body ends too early.")
-    return plain
+        raise _broken("is not what its Content-Encoding says") from None
+    return bytes(plain)
+
+
+async def _unpacked(body: bytes, members: int) -> AsyncIterator[bytes]:
+    """Give what a compressed body holds, part by part; others have their turn in between.
+
+    Parameters
+    ----------
+    members: so many, each compressed by itself, may follow one another.
+
+    Raises
+    ------
+    Refusal: 400, it ends too early, or has more members.
+    zlib.error: it is not compressed in that way, or something follows that is not.
+    """
+    unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+    packed, at = body[:PACKED_BYTES], PACKED_BYTES
+    while True:
+        part = unpacker.decompress(packed, PLAIN_BYTES)
+        yield part
+        packed = unpacker.unconsumed_tail or unpacker.unused_data
+        if not packed:
+            packed, at = body[at : at + PACKED_BYTES], at + PACKED_BYTES
+        if unpacker.eof:
+            if not packed:
+                return
+            members -= 1
+            if not members:
+                raise _broken("goes on after its end, or has too many parts")
+            unpacker = zlib.decompressobj(_GZIP)
+        elif not packed and not part:
+            raise _broken("ends too early")
+        await asyncio.sleep(0)
+
+
+def _broken(how: str) -> Refusal:
+    return Refusal(400, "broken-encoding", f"The compressed body {how}.")
 
 
 def _too_large(limit_bytes: int) -> Refusal:

@@ -11,6 +11,7 @@ from starlette.types import Message, Scope
 
 from hookline.errors import Refusal
 from hookline.gateway.hub import App
+from hookline.gateway.replies import problem
 from hookline.sources import Reply
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ log = logging.getLogger(__name__)
 
 #: Body bytes that wait in memory for the application before the sender has to pause.
 HIGH_WATER_BYTES = 262_144
+#: What a part of a body takes in memory besides its bytes: it may be a chunk of a byte or two.
+PART_BYTES = 48
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _WITHOUT_BODY = (204, 304)
+_CROWDED = Refusal(
+    503, "crowded", "Too many requests at once; retry in a second.", headers={"retry-after": "1"}
+)
 
 
 def render(reply: Reply, *, date: str, keep_alive: bool, head_only: bool = False) -> bytes:
@@ -76,13 +82,14 @@ class Turn:
     async def run(self, app: App) -> None:
         """Let the application answer, and write that."""
         connection = self._connection
-        connection.hub.busy += 1
+        hub = connection.hub
+        hub.busy += 1
         try:
-            reply = await app(self._scope, self.receive)
+            reply = await app(self._scope, self.receive) if hub.make_way() else problem(_CROWDED)
             self.keep_alive = self.keep_alive and self._body_ended
             answer = render(
                 reply,
-                date=connection.hub.date,
+                date=hub.date,
                 keep_alive=self.keep_alive,
                 head_only=self._scope["method"] == "HEAD",
             )
@@ -96,14 +103,14 @@ class Turn:
             log.exception("%s %s", self._scope["method"], self._scope["path"])
             connection.abort()
         finally:
-            connection.hub.leave()
+            hub.leave()
 
     # What the connection tells --------------------------------------------------------------------
 
     def take(self, body: bytes) -> None:
         """Keep a part of the body for the application."""
         self._body.append(body)
-        self._held_bytes += len(body)
+        self._held_bytes += len(body) + PART_BYTES
         if self._held_bytes > HIGH_WATER_BYTES:
             self._connection.pause_reading()
         if self._waiter is not None:

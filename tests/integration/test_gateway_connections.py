@@ -16,6 +16,7 @@ from hookline.gateway.turn import render
 from hookline.sources import Reply
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.waiting import eventually
+from tests.support.wire import Wire, connected, post
 
 QUICK = Limits(
     connections=20,
@@ -36,53 +37,6 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     folder = tmp_path_factory.mktemp("gateway")
     async with running_gateway(folder, limits=QUICK, body_limit_bytes=8 * 1024 * 1024) as running:
         yield running
-
-
-class Wire:
-    """A connection on which a test says and hears what it likes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self.writer = writer
-
-    async def say(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.writer.write(piece)
-            await self.writer.drain()
-
-    async def hear(self) -> tuple[int, dict[str, str], bytes]:
-        """Return the next answer: status, headers in lower case, body."""
-        async with asyncio.timeout(10):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            line, *lines = head.strip().split("\r\n")
-            headers = {
-                name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)
-            }
-            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return int(line.split()[1]), headers, body
-
-    async def is_closed(self) -> bool:
-        """Wait until the other side closes; return whether it said nothing more."""
-        async with asyncio.timeout(10):
-            with contextlib.suppress(ConnectionError):
-                return await self._reader.read() == b""
-        return True
-
-
-@contextlib.asynccontextmanager
-async def connected(gateway: RunningGateway) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=32 * 1024 * 1024)
-    try:
-        yield Wire(reader, writer)
-    finally:
-        writer.close()
-
-
-def post(body: bytes, *headers: str, path: str = "/events", host: str = "Host: localhost") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", host, "Content-Type: application/json", *headers]
-    if not any(each.lower().startswith(("content-length", "transfer-encoding")) for each in headers):
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 EVENT = b'{"type": "a.b"}'
@@ -143,6 +97,41 @@ async def test_an_early_answer_reaches_a_sender_that_is_still_sending(gateway: R
         status, headers, body = await wire.hear()
         assert (status, headers["connection"]) == (413, "close")
         assert orjson.loads(body)["reason"] == "too-large"
+
+
+@pytest.mark.parametrize("length", ["9000000", "9" * 16, "9" * 19, "0" * 10 + "9" * 10])
+async def test_a_length_beyond_the_limit_is_refused_before_anything_of_it_comes(
+    gateway: RunningGateway, length: str
+) -> None:
+    """However many digits it has."""
+    async with connected(gateway) as wire:
+        await wire.say(post(b"", f"Content-Length: {length}"))
+        status, headers, body = await wire.hear()
+        assert (status, headers["connection"], orjson.loads(body)["reason"]) == (413, "close", "too-large")
+
+
+async def test_a_request_that_was_begun_with_the_one_before_has_no_more_time(gateway: RunningGateway) -> None:
+    """Half of a head in one piece with a whole request: 408 once its time is over."""
+    async with connected(gateway) as wire:
+        await wire.say(post(EVENT) + b"POST /events HTTP/1.1\r\nHost: loc")
+        assert (await wire.hear())[0] == 202
+        assert (await wire.hear())[0] == 408
+        assert await wire.is_closed()
+
+
+async def test_blanks_around_a_header_are_none_of_its_value(gateway: RunningGateway) -> None:
+    """RFC 9110, 5.5: in front and behind, of tabs and spaces; those within are kept."""
+    blanks = ("X-Told: \t two  words \t ", "Idempotency-Key:order 17\t ", "X-Empty: \t ")
+    async with connected(gateway) as wire:
+        await wire.say(post(EVENT, *blanks))
+        status, _, answer = await wire.hear()
+    assert status == 202
+    stored = await gateway.body(orjson.loads(answer)["id"])
+    headers = dict(stored.headers)
+    assert (headers["x-told"], headers["idempotency-key"], headers["x-empty"]) == (
+        "two  words", "order 17", ""
+    )  # fmt: skip
+    assert (await gateway.stored(orjson.loads(answer)["id"])).source_id == "order 17"
 
 
 async def test_old_and_closing_clients_are_answered_and_let_go(gateway: RunningGateway) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import hmac
+import secrets
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -196,6 +198,33 @@ async def test_compressed_bodies_are_read_within_the_same_limit(gateway: Running
     assert is_problem(await post_encoded(gateway, "gzip", small[0][1][:-8]), 400, "broken-encoding")
     assert is_problem(await post_encoded(gateway, "gzip", b"nothing of the kind"), 400, "broken-encoding")
     assert is_problem(await post_encoded(gateway, "br", event), 415, "unknown-encoding")
+
+
+async def test_a_body_compressed_in_parts_is_read_to_its_end(gateway: RunningGateway) -> None:
+    """gzip may be made of many members; the limit holds for all of them, and nothing else may follow."""
+    event = orjson.dumps({"type": "a.b", "data": "x" * 1000})
+    members = [gzip.compress(event[at : at + 100]) for at in range(0, len(event), 100)]
+    answer = await post_encoded(gateway, "gzip", b"".join(members))
+    assert answer.status_code == 202, answer.text
+    assert (await gateway.body(answer.json()["id"])).body == event
+    # Random, so that it is as large as what comes of it: many pieces of work.
+    large = orjson.dumps({"type": "a.b", "data": base64.b64encode(secrets.token_bytes(700_000)).decode()})
+    answer = await post_encoded(
+        gateway, "gzip", gzip.compress(large[:99_999]) + gzip.compress(large[99_999:])
+    )
+    assert (await gateway.body(answer.json()["id"])).body == large
+    wide = orjson.dumps({"type": "a.b", "data": " " * 900_000})
+    answer = await post_encoded(gateway, "gzip", gzip.compress(wide))
+    assert (await gateway.body(answer.json()["id"])).body == wide
+    bomb = gzip.compress(b" " * 100_000) * 100
+    assert is_problem(await post_encoded(gateway, "gzip", bomb), 413, "too-large")
+    whole = gzip.compress(event)
+    for wrong in (
+        whole + b"x", whole + whole[:-4], whole + zlib.compress(b""), whole + gzip.compress(b"") * 50_000
+    ):  # fmt: skip
+        assert is_problem(await post_encoded(gateway, "gzip", wrong), 400, "broken-encoding")
+    twice = zlib.compress(event) * 2
+    assert is_problem(await post_encoded(gateway, "deflate", twice), 400, "broken-encoding")
 
 
 async def post_encoded(gateway: RunningGateway, encoding: str, content: bytes) -> httpx.Response:
