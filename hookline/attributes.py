@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 #: Attributes are indexed; a database's index has no room for more.
 MAX_BYTES = 1024
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _NAME = re.compile(r"[a-z0-9]+")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -141,11 +140,3 @@ def read_timestamp(value: str) -> datetime:
         return (moment + leap).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is no time of the calendar") from None
-
-
-def read_traceparent(value: object) -> str | None:
-    """Return a W3C trace context if it is one; a wrong one is as good as none, says its standard."""
-    if isinstance(value, str) and len(value) <= 200 and _TRACEPARENT.fullmatch(value):
-        # Version 00 ends after the flags.
-        return value if len(value) == 55 or not value.startswith("00") else None
-    return None

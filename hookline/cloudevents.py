@@ -21,6 +21,7 @@ from hookline.event import BodyFormat, Draft, Event, rfc3339
 from hookline.json_text import array_slices, check_depth, check_utf8, load_json_body
 from hookline.knock import CREDENTIALS, Headers, Knock
 from hookline.native import parse_native
+from hookline.trace_context import read_trace, trace_of
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -127,6 +128,8 @@ def structured(event: Event, extensions: Mapping[str, Any] | None = None) -> dic
         document["subject"] = event.subject
     if event.traceparent:
         document["traceparent"] = event.traceparent
+    if event.tracestate:
+        document["tracestate"] = event.tracestate
     document.update(extensions or {})
     if event.data is not None:
         document["datacontenttype"] = "application/json"
@@ -306,6 +309,10 @@ def _draft(
     source = found["source"]
     # The same id from another `source` is another event. A digest, so that an index can hold it.
     scope = source if len(source) <= 200 else hashlib.sha256(source.encode()).hexdigest()
+    # The event's own trace goes before that of the hop it came by.
+    trace = trace_of(found.get("traceparent"), found.get("tracestate"))
+    if trace.parent is None:
+        trace = read_trace(knock.headers)
     return Draft(
         door=f"{door} {scope}",
         type=found["type"],
@@ -322,8 +329,8 @@ def _draft(
         verdict=knock.verdict,
         remote=knock.remote,
         strict=strict,
-        traceparent=attributes.read_traceparent(found.get("traceparent"))
-        or attributes.read_traceparent(knock.headers.get("traceparent")),
+        traceparent=trace.parent,
+        tracestate=trace.state,
     )
 
 

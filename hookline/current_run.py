@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookline.event import Cause, Event
+from hookline.trace_context import NO_TRACE, TraceContext, trace_of
 
 #: The tag that the dispatcher puts on a run for each event that started it.
 EVENT_TAG = "event:"
 #: The label under which Prefect keeps a run's W3C trace context.
 TRACEPARENT_LABEL = "__OTEL_TRACEPARENT"
+#: Prefect keeps no `tracestate`; under this label it goes along.
+TRACESTATE_LABEL = "hookline.tracestate"
 
 # One counter for each event type within one attempt of a run, by the identity of Prefect's context
 # object: it is made anew for each attempt, and threads and tasks of the attempt share it, which a
@@ -31,12 +34,12 @@ class Run:
     Parameters
     ----------
     cause: the run, and the event that started it.
-    traceparent: the W3C trace context that the run was started with.
+    trace: the W3C trace context that the run was started with.
     context: Prefect's context object of this attempt.
     """
 
     cause: Cause
-    traceparent: str | None
+    trace: TraceContext
     context: Any
 
     @property
@@ -76,7 +79,7 @@ def current_run() -> Run | None:
             flow_run=str(flow.flow_run.id) if flow is not None else _text(task.task_run.flow_run_id),
             task_run=str(task.task_run.id) if task is not None else None,
         ),
-        traceparent=next((trace for outer in _outwards(flow) for trace in _traces(outer)), None),
+        trace=_trace(flow),
         context=task if task is not None else flow,
     )
 
@@ -96,14 +99,25 @@ def _event(flow: Any) -> str | None:
     return max(events, default=None)
 
 
-def _traces(flow: Any) -> Iterator[str]:
-    label = (flow.flow_run.labels or {}).get(TRACEPARENT_LABEL)
-    if isinstance(label, str):
+def _trace(flow: Any) -> TraceContext:
+    """Return the innermost trace, and the state that came with it from further out."""
+    found = [trace for outer in _outwards(flow) for trace in _traces(outer)]
+    if not found:
+        return NO_TRACE
+    # Prefect gives a subflow a place of its own in the trace, and no state.
+    states = (each.state for each in found if each.state and each.belongs_to(found[0]))
+    return TraceContext(found[0].parent, next(states, None))
+
+
+def _traces(flow: Any) -> Iterator[TraceContext]:
+    labels = flow.flow_run.labels or {}
+    label = trace_of(labels.get(TRACEPARENT_LABEL), labels.get(TRACESTATE_LABEL))
+    if label.parent is not None:
         yield label
     parameters: Mapping[str, Any] = flow.parameters or {}
     for value in parameters.values():
         if isinstance(value, Event) and value.traceparent:
-            yield value.traceparent
+            yield TraceContext(value.traceparent, value.tracestate)
 
 
 def _text(value: object) -> str | None:

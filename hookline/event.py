@@ -81,7 +81,7 @@ class Event:
     claim: the claim check of an event whose data does not travel with it.
     cause: the run and event that caused it, if a run sent it.
     depth: number of events before it in its chain; 0 for one from outside.
-    traceparent: the W3C trace context it came with.
+    traceparent, tracestate: the W3C trace context it came with.
     """
 
     id: str
@@ -97,6 +97,7 @@ class Event:
     cause: Cause | None = None
     depth: int = 0
     traceparent: str | None = None
+    tracestate: str | None = None
 
     #: Fetches a claim check's data. `hookline` sets it on import, so that this module does no I/O.
     load_claim: ClassVar[Callable[[Claim], Any] | None] = None
@@ -139,6 +140,8 @@ class Event:
             document["depth"] = self.depth
         if self.traceparent is not None:
             document["traceparent"] = self.traceparent
+        if self.tracestate is not None:
+            document["tracestate"] = self.tracestate
         return document
 
     @classmethod
@@ -165,6 +168,7 @@ class Event:
                 cause=Cause(**cause) if cause else None,
                 depth=int(document.get("depth", 0)),
                 traceparent=document.get("traceparent"),
+                tracestate=document.get("tracestate"),
             )
         except KeyError as missing:
             raise ValueError(f"not an event: {missing} is missing") from None
@@ -232,7 +236,7 @@ class Draft:
     Parameters
     ----------
     door: where it came in, the scope of deduplication: `webhooks/<source>` or `events/<key name>`.
-    type, source, source_id, subject, time, data, cause, depth, traceparent: as in `Event`.
+    type, source, source_id, subject, time, data, cause, depth, traceparent, tracestate: as in `Event`.
     body: the received bytes, kept unchanged (for a batch: the slice of this event).
     body_format: how `data` lies in `body`.
     content_type: the received Content-Type, or "".
@@ -262,3 +266,4 @@ class Draft:
     by_reference: bool = False
     cause: Cause | None = None
     traceparent: str | None = None
+    tracestate: str | None = None

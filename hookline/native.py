@@ -10,6 +10,7 @@ from hookline.errors import Refusal
 from hookline.event import BodyFormat, Cause, Draft
 from hookline.json_text import check_utf8, load_json_body
 from hookline.knock import CREDENTIALS, Knock
+from hookline.trace_context import read_trace
 
 _MEMBERS = ("type", "source", "subject", "id", "time", "data", "cause")
 _CAUSE = ("event", "flow_run", "task_run")
@@ -48,6 +49,7 @@ def parse_native(knock: Knock, *, door: str, default_source: str, default_id: st
     if kind is None:
         _wrong("/type", "`type` is required, such as `order.placed`")
     time = document.get("time")
+    trace = read_trace(knock.headers)
     return Draft(
         door=door,
         type=kind,
@@ -64,7 +66,8 @@ def parse_native(knock: Knock, *, door: str, default_source: str, default_id: st
         remote=knock.remote,
         strict=True,
         cause=_read_cause(document["cause"]) if document.get("cause") is not None else None,
-        traceparent=attributes.read_traceparent(knock.headers.get("traceparent")),
+        traceparent=trace.parent,
+        tracestate=trace.state,
     )
 
 

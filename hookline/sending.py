@@ -146,9 +146,7 @@ def headers(api_key: str, run: Run | None) -> dict[str, str]:
     fields = {"Content-Type": "application/json"}
     if api_key:
         fields["Authorization"] = f"Bearer {api_key}"
-    if run is not None and run.traceparent:
-        fields["traceparent"] = run.traceparent
-    return fields
+    return fields | (run.trace.headers() if run is not None else {})
 
 
 def tracking_id(answer: httpx.Response, type: str, event_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hookline.current_run import TRACEPARENT_LABEL
+from hookline.current_run import TRACEPARENT_LABEL, TRACESTATE_LABEL
 from hookline.event import Event
 from hookline.inbox import Dispatch
 
@@ -44,7 +44,10 @@ def run_labels(event: Event) -> dict[str, str] | None:
     """
     if event.traceparent is None:
         return None
-    return {"hookline.traceparent": event.traceparent, TRACEPARENT_LABEL: event.traceparent}
+    labels = {"hookline.traceparent": event.traceparent, TRACEPARENT_LABEL: event.traceparent}
+    if event.tracestate is not None:
+        labels[TRACESTATE_LABEL] = event.tracestate
+    return labels
 
 
 def link_key(event: Event) -> str:

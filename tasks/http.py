@@ -125,8 +125,8 @@ def _raise_for_status(answer: httpx.Response, name: str) -> None:
 def _client(settings: TaskSettings) -> httpx.Client:
     run = current_run()
     headers = {"Accept-Encoding": "identity"}  # the checksum is about the file's own bytes
-    if run is not None and run.traceparent:
-        headers["traceparent"] = run.traceparent
+    if run is not None:
+        headers |= run.trace.headers()
     return httpx.Client(
         transport=_Guarded(settings.hosts), follow_redirects=True, timeout=TIMEOUT, headers=headers
     )

@@ -59,7 +59,13 @@ SEND_EVENT = Operation(
         ),
         Parameter(
             "traceparent",
-            "W3C trace context; what is none is left out.",
+            "W3C trace context, passed on into the run; what is none is left out.",
+            {"type": "string", "pattern": "^[ -~]*$"},
+            "header",
+        ),
+        Parameter(
+            "tracestate",
+            "What belongs to it; left out where it is none, or comes without `traceparent`.",
             {"type": "string", "pattern": "^[ -~]*$"},
             "header",
         ),

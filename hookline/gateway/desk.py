@@ -73,6 +73,7 @@ def _event(draft: Draft, recorded: Recorded, accepted: datetime) -> Event:
         cause=draft.cause,
         depth=recorded.depth,
         traceparent=draft.traceparent,
+        tracestate=draft.tracestate,
     )
 
 

@@ -154,6 +154,7 @@ def with_data(connection: Connection, event: StoredEvent) -> Event:
         cause=event.cause,
         depth=event.depth,
         traceparent=event.traceparent,
+        tracestate=event.tracestate,
     )
 
 
@@ -267,6 +268,7 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
         cause=Cause(row.cause_event, row.cause_flow_run, row.cause_task_run) if caused else None,
         depth=row.depth,
         traceparent=row.traceparent,
+        tracestate=row.tracestate,
         verdict=row.verdict,
         remote=row.remote,
     )

@@ -23,7 +23,7 @@ DIGEST_BYTES = 16
 _EVENT_COLUMNS = (
     "id", "door", "source", "source_id", "dedup_key", "type", "subject", "time_us", "accepted_us", "status",
     "routed_us", "trigger_set", "digest", "body_dedup", "size", "by_reference", "cause_event",
-    "cause_flow_run", "cause_task_run", "depth", "traceparent", "verdict", "remote",
+    "cause_flow_run", "cause_task_run", "depth", "traceparent", "tracestate", "verdict", "remote",
 )  # fmt: skip
 _BODY_COLUMNS = ("event_id", "body", "body_format", "content_type", "headers")
 _DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _BODY_DEDUP, _CAUSE, _DEPTH = (
@@ -96,6 +96,7 @@ def _event_row(arrival: Arrival) -> Row:
         cause.task_run if cause else None,
         0,
         draft.traceparent,
+        draft.tracestate,
         storable(draft.verdict),
         storable(draft.remote),
     ]

@@ -149,6 +149,7 @@ class StoredEvent:
     cause: Cause | None
     depth: int
     traceparent: str | None
+    tracestate: str | None
     verdict: str
     remote: str
 

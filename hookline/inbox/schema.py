@@ -71,6 +71,7 @@ events = Table(
     Column("cause_task_run", String(36)),
     Column("depth", Integer, nullable=False, server_default="0"),
     Column("traceparent", Text),
+    Column("tracestate", Text),
     Column("verdict", Text, nullable=False, server_default=""),
     Column("remote", Text, nullable=False, server_default=""),
     Index("ix_events_type", "type", "id"),

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from hookline import attributes
 from hookline.cloudevents import is_cloudevent, parse_cloudevents
 from hookline.errors import Refusal
 from hookline.event import Draft
@@ -26,6 +25,7 @@ from hookline.sources.secret import Secret
 from hookline.sources.template import Template
 from hookline.sources.verify import PreparingVerifier, Verifier
 from hookline.sources.visit import Visit
+from hookline.trace_context import read_trace
 
 _SIGNATURES = frozenset(
     (b"x-hub-signature", b"x-hub-signature-256", b"x-gitlab-token", b"x-twilio-signature")
@@ -272,6 +272,7 @@ class Source:
         if self.schemas:
             self._hold_to_schema(kind, visit.data)
         knock = visit.knock
+        trace = read_trace(knock.headers)
         return Draft(
             door=f"webhooks/{self.name}",
             type=kind,
@@ -288,7 +289,8 @@ class Source:
             remote=knock.remote,
             dedup_window=self.dedup_window,
             by_reference=self.by_reference,
-            traceparent=attributes.read_traceparent(knock.headers.get("traceparent")),
+            traceparent=trace.parent,
+            tracestate=trace.state,
         )
 
     def _own_type(self, kind: str) -> str:

@@ -227,10 +227,11 @@ def test_fetching_is_retried_by_prefect(
 def test_the_trace_of_the_event_goes_on_to_the_file_server_and_the_gateway(project: Project) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     project.web.expect_request("/a.csv").respond_with_data(ORDERS)
-    ingest_resource(event("resource.ready", {"url": project.web.url_for("/a.csv")}, traceparent=trace))
+    given = {"traceparent": trace, "tracestate": "rojo=1,congo=2"}
+    ingest_resource(event("resource.ready", {"url": project.web.url_for("/a.csv")}, **given))
     [fetched] = [request for request, _ in project.web.log if request.path == "/a.csv"]
-    assert fetched.headers["traceparent"] == trace
-    assert project.headers[0]["traceparent"] == trace
+    for headers in (fetched.headers, project.headers[0]):
+        assert {name: headers[name] for name in given} == given
 
 
 def push(*commits: tuple[str, str, str], delivery: str, ref: str = "refs/heads/main") -> Event:

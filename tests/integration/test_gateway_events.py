@@ -233,11 +233,26 @@ async def post_encoded(gateway: RunningGateway, encoding: str, content: bytes) -
 
 
 async def test_the_trace_context_of_a_request_stays_with_the_event(gateway: RunningGateway) -> None:
-    """A W3C `traceparent` is kept; one that is none is left out, as its standard says."""
+    """As its standard says, by every way in: what is none, or is there twice, is left out."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    for given, kept in ((trace, trace), ("nonsense", None)):
-        answer = await gateway.http.post("/events", json={"type": "a.b"}, headers={"traceparent": given})
-        assert (await gateway.stored(answer.json()["id"])).traceparent == kept
+    parent, state = ("traceparent", trace), ("tracestate", "a=1 , b=2")
+    native = [("content-type", "application/json")]
+    binary = [("ce-specversion", "1.0"), ("ce-type", "a.b"), ("ce-source", "/trace")]
+    for number, (given, kept) in enumerate(
+        [
+            ([parent, state], (trace, "a=1,b=2")),
+            ([parent, ("tracestate", "a=1"), ("TRACESTATE", "b=2")], (trace, "a=1,b=2")),
+            ([parent, ("tracestate", "a=1,a=2")], (trace, None)),
+            ([parent, parent, state], (None, None)),
+            ([("traceparent", "nonsense"), state], (None, None)),
+            ([state], (None, None)),
+        ]
+    ):
+        for known in (native, [*binary, ("ce-id", f"{number}")]):
+            headers = [*known, *given]
+            answer = await gateway.http.post("/events", content=b'{"type": "a.b"}', headers=headers)
+            stored = await gateway.stored(answer.json()["id"])
+            assert (stored.traceparent, stored.tracestate) == kept, number
 
 
 async def test_a_run_says_what_made_it_send(gateway: RunningGateway) -> None:

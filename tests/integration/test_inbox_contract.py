@@ -59,6 +59,7 @@ async def test_what_is_recorded_is_there_for_another_process(address: str) -> No
             content_type="application/json",
             headers=(("x-github-event", "push"), ("x-odd", "ä\x00")),
             traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            tracestate="rojo=1,congo=2",
             verdict="hmac-sha256",
             remote="192.0.2.7",
         )
@@ -79,7 +80,7 @@ async def test_what_is_recorded_is_there_for_another_process(address: str) -> No
     assert (stored.status, stored.size, stored.verdict) == (EventStatus.ACCEPTED, 28, "hmac-sha256")
     assert event is not None
     assert event.data == {"ref": "refs/heads/main"}
-    assert event.traceparent == given.traceparent
+    assert (event.traceparent, event.tracestate) == (given.traceparent, given.tracestate)
 
 
 async def test_a_tracking_id_is_a_uuid_that_holds_the_accepted_time(desk: Desk) -> None:

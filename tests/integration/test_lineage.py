@@ -22,6 +22,7 @@ from tests.support.up import until
 from tests.unit.lineage.test_openlineage import valid
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
 #: Chains at the same time. `scripts/bench lineage` compares a hundred.
 CHAINS = 8
 
@@ -35,7 +36,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def test_one_webhook_is_traced_through_three_flows_and_two_assets(shop: Shop) -> None:
     """Also when the Prefect server is killed in the middle, and all of its events are deleted at the end."""
     shop.close_gate(1)
-    event = shop.deliver("order", 1, traceparent=TRACE)
+    event = shop.deliver("order", 1, traceparent=TRACE, tracestate=STATE)
     until(lambda: len(shop.truth("started")) == 2, "the second flow runs", 60)
     os.kill(shop.up.pids["Prefect server"], signal.SIGKILL)
     shop.up.wait_for("Prefect server")
@@ -87,11 +88,12 @@ def test_a_trace_context_is_carried_from_the_webhook_to_the_last_event(shop: Sho
     run = next(r for _, e, r in shop.truth("started") if e == f"event:{last}").removeprefix("flow_run:")
 
     stored = sqlite3.connect(f"file:{shop.up.data / 'inbox.db'}?mode=ro", uri=True)
-    contexts = {row[0] for row in stored.execute("SELECT traceparent FROM events")}
+    contexts = set(stored.execute("SELECT traceparent, tracestate FROM events"))
     stored.close()
 
-    assert contexts == {TRACE}
-    assert shop.prefect.runs(id={"any_": [run]})[0]["labels"]["hookline.traceparent"] == TRACE
+    assert contexts == {(TRACE, STATE)}
+    labels = shop.prefect.runs(id={"any_": [run]})[0]["labels"]
+    assert (labels["hookline.traceparent"], labels["hookline.tracestate"]) == (TRACE, STATE)
 
 
 def test_concurrent_chains_do_not_mix(shop: Shop) -> None:

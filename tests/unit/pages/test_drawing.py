@@ -31,7 +31,7 @@ def after(seconds: float) -> datetime:
 EVENT = StoredEvent(
     id="e", door="events/local", source="shop", source_id=None, type="t", subject=None, time=AT, accepted=AT,
     status=EventStatus.DISPATCHED, routed=after(0.01), trigger_set=1, size=0, duplicates=0, conflicts=0,
-    by_reference=False, cause=None, depth=0, traceparent=None, verdict="", remote="",
+    by_reference=False, cause=None, depth=0, traceparent=None, tracestate=None, verdict="", remote="",
 )  # fmt: skip
 DISPATCH = Dispatch(
     id="d", event_id="e", trigger_id="f/d/t", replay=0, trigger_set=1, lane="f/d", place="p",
