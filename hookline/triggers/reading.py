@@ -119,7 +119,7 @@ class Reader:
         pool = entry.get("work_pool")
         work_pool = self._text(pool.get("name") if isinstance(pool, dict) else None)
         tags = entry.get("tags")
-        # Without its source, the flow is likely to be called as its function is; deploying asks the flow itself.
+        # Without its source, a flow is likely to be called as its function is; deploying asks the flow.
         flow = found.flow or (re.split(r"[.:]", written)[-1].replace("_", "-") if written else None)
         runs = Runs(name, flow, work_pool, list(map(str, tags)) if isinstance(tags, list) else ())
         kept, left, places = self._triggers(path, entry, name, runs, shown)
