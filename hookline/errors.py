@@ -22,7 +22,7 @@ class FileError(HooklineError):
         self.faults = tuple(fault for fault in faults if isinstance(fault, Fault))
 
 
-class SettingsError(HooklineError):
+class SettingsError(FileError):
     """A setting is missing or has a value that cannot be used; the message names its key."""
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +13,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hookline.errors import SettingsError
+from hookline.faults import Fault, in_order
+from hookline.setting_faults import PREFIX, invalid_settings, unknown_settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -27,7 +32,7 @@ class Settings(BaseSettings):
     Fields are documented one by one in `docs/operate.md`, which a test holds against this class.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HOOKLINE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     data: Path = Field(Path(".hookline"), description="The data folder; it holds PREFECT_HOME too.")
     host: str = Field("127.0.0.1", description="Address the gateway binds to.")
@@ -77,15 +82,37 @@ class Settings(BaseSettings):
 def load_settings(folder: Path = Path()) -> Settings:
     """Read the settings from the environment and the `.env` of a folder.
 
+    A variable of the environment that looks like a setting and is none is said on the standard error, once:
+    it may be somebody else's. In the `.env` it is an error.
+
     Raises
     ------
-    SettingsError: a value cannot be used; names its key.
+    SettingsError: a value cannot be used, or the `.env` has a setting that there is none; names all.
     """
+    settings, faults = read_settings(folder)
+    if settings is None:
+        raise SettingsError(*(fault for fault in faults if not fault.warning))
+    for fault in faults:
+        _warn(str(fault))
+    return settings
+
+
+def read_settings(folder: Path) -> tuple[Settings | None, list[Fault]]:
+    """Return the settings, None where they cannot be used, and all that is wrong with them."""
+    file = folder / ".env"
+    settings: Settings | None = None
+    faults: list[Fault] = []
     try:
-        return Settings(_env_file=folder / ".env")
+        settings = Settings(_env_file=file)
     except ValidationError as wrong:
-        faults = "; ".join(
-            f"HOOKLINE_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
-            for error in wrong.errors()
-        )
-        raise SettingsError(f"Settings cannot be used: {faults}") from None
+        faults += invalid_settings(wrong, file, os.environ)
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    sources = settings.sources if settings else Settings.model_fields["sources"].default
+    faults += unknown_settings(file, os.environ, known, (folder / "prefect.yaml", folder / sources))
+    usable = not any(not fault.warning for fault in faults)
+    return settings if usable else None, in_order(faults)
+
+
+@cache
+def _warn(line: str) -> None:
+    print(f"hookline: warning: {line}", file=sys.stderr)

@@ -15,6 +15,7 @@ from hookline.errors import HooklineError
 COMMANDS = (
     ("up", "hookline.cli.up:up", "Start a Prefect server, the gateway and a warm worker, and stay up."),
     ("init", "hookline.cli.init:init", "Lay a small project in an empty folder."),
+    ("check", "hookline.cli.check:check", "Check prefect.yaml, the sources and the settings, offline."),
     (
         "deploy",
         "hookline.cli.deploy:deploy",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from hookline.checking import check_files
 from hookline.cli.services import POOL
 from hookline.deploying import DeployReport, carry_out, plan_deploy
-from hookline.errors import PrefectUnavailable
+from hookline.errors import DeployError, PrefectUnavailable
 from hookline.inbox import Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
@@ -41,6 +43,8 @@ async def deploy_project(
     PrefectUnavailable: the server does not answer.
     DeployError: see `hookline.deploying.deploy`.
     """
+    if errors := [fault for fault in check_files(file, settings.sources, os.environ) if not fault.warning]:
+        raise DeployError(*errors)
     plan = await plan_deploy(file, only=names or None, progress=tell)
     async with PrefectApi.open() as prefect:
         await _until_healthy(prefect, wait)
