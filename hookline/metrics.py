@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from hookline.inbox.gauging import Gauges
 from hookline.inbox.records import time_of_id
 from hookline.prefect_api import RunInfo
 
-__all__ = ["OPENMETRICS", "PROMETHEUS", "STEPS", "Metrics", "Snapshot", "receipt_percentiles"]
+__all__ = ["OPENMETRICS", "PROMETHEUS", "STEPS", "Metrics", "Snapshot"]
 
 #: The forms in which metrics are rendered.
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
@@ -192,19 +192,3 @@ def _waiting(snapshot: Snapshot) -> Iterator[Metric]:
         ),
     ):
         yield GaugeMetricFamily(name, text, value=value)
-
-
-def receipt_percentiles(
-    durations: Mapping[str, Sequence[float]], wanted: Sequence[float] = (0.5, 0.9, 0.99)
-) -> dict[str, dict[float, float]]:
-    """Return percentiles of durations in seconds, by step; steps without any are left out."""
-    return {
-        step: {part: _percentile(sorted(seconds), part) for part in wanted}
-        for step, seconds in durations.items()
-        if seconds
-    }
-
-
-def _percentile(ordered: Sequence[float], part: float) -> float:
-    # The nearest rank: a value that was really measured.
-    return ordered[min(len(ordered) - 1, max(0, round(part * len(ordered) + 0.5) - 1))]

@@ -38,17 +38,18 @@ class Gateway:
     GatewayError: there is none, or another system's answers at its address.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         headers = {"Accept": "application/json"}
         if system.settings.api_key:
             headers["Authorization"] = f"Bearer {system.settings.api_key}"
         self.url = system.gateway
         self._system = system
+        self._timeout_seconds = timeout_seconds
         try:
             self._client = httpx.Client(
                 base_url=self.url,
                 headers=headers,
-                timeout=TIMEOUT_SECONDS,
+                timeout=timeout_seconds,
                 # Reading the certificates of the authorities takes longer than most commands do.
                 verify=self.url.startswith("https:"),
                 # A proxy must not answer for a process on this machine.
@@ -100,6 +101,14 @@ class Gateway:
     ) -> Any:
         """Return the answer to a POST of a JSON document; parameters and errors are those of `get`."""
         return self._call("POST", path, document=document, holds=holds, wait_seconds=wait_seconds)
+
+    def readiness(self) -> Mapping[str, Any]:
+        """Return what the gateway says of itself, ready or not."""
+        answer = self._answer(lambda: self._client.get("/readyz"))
+        found = _document(answer)
+        if not isinstance(found, dict) or "prefect" not in found:
+            raise self._no_gateway(answer)
+        return found
 
     def deliver(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """Send a webhook's delivery, with its own headers alone, and return the answer, whatever it is.
@@ -160,7 +169,7 @@ class Gateway:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         answer = self._answer(
             lambda: self._client.request(
-                method, path, params=given, json=document, timeout=TIMEOUT_SECONDS + wait_seconds
+                method, path, params=given, json=document, timeout=self._timeout_seconds + wait_seconds
             )
         )
         found = _document(answer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hookline.cli.inbox import check_password
 from hookline.cli.output import Json, console, print_json
 from hookline.cli.system import use_system
 
@@ -32,6 +33,7 @@ def deploy(
     Example: hookline deploy
     """
     settings = use_system()
+    check_password(settings)
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.cli.deployment import deploy_project
 

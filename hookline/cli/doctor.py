@@ -3,65 +3,103 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from hookline.cli.output import Json, print_json, print_table
-from hookline.cli.system import use_system
+from hookline.cli.client import Gateway
+from hookline.cli.inbox import open_inbox
+from hookline.cli.output import Json, console, print_json, print_table
+from hookline.cli.system import System, find_system, use_prefect
+from hookline.doctor import LIMIT_SECONDS, Check, Doctor, GatewayReport, Latency
 
 if TYPE_CHECKING:
-    from hookline.doctor import Check
+    from hookline.prefect_api import PrefectApi
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+#: So wide that most names fit, since lines are printed before all names are known.
+_NAME_WIDTH = 28
 
 
 def doctor(*, json: Json = False) -> int:
     """Check everything that an event needs on its way.
 
-    Inbox and disk, Prefect's version and clock, deployments, pools and workers, sources without secrets,
-    automations that never fire, and what waits; then how long the newest events took. Exits 1 where a check
-    failed.
+    The gateway and its sources, inbox and disk, Prefect's version and clock, deployments, pools and workers,
+    automations that never fire, and what waits; then how long the newest finished runs took. Each check is
+    printed as it comes, and one that hangs is given up after some seconds. Exits 1 where a check failed.
 
     Example: hookline doctor
     """
-    settings = use_system()
-    # Imported after the line above: Prefect reads its address when it is imported.
-    from hookline.cli.inspection import examine_all
+    return asyncio.run(_doctor(find_system(), json=json))
 
-    checks, durations = asyncio.run(examine_all(settings))
+
+async def _doctor(system: System, *, json: bool) -> int:
+    doctor = Doctor(
+        system.settings,
+        gateway=system.gateway,
+        ask_gateway=lambda: _ask(system),
+        open_inbox=lambda: open_inbox(system.settings),
+        load_prefect=lambda: _load_prefect(system),
+    )
+    checks: list[Check] = []
+    async for check in doctor.examine():
+        checks.append(check)
+        if not json:
+            _print(check)
     if json:
-        print_json({"checks": [_document(check) for check in checks], "receipts_seconds": _named(durations)})
+        latencies = [_latency_document(each) for each in doctor.latencies]
+        print_json({"checks": [_document(check) for check in checks], "latencies": latencies})
     else:
+        _print_latencies(doctor.latencies)
+    code = 1 if any(check.verdict == "failed" for check in checks) else 0
+    if doctor.hangs:
+        # A thread that waits for ever, in a database's driver say, would keep this process from ending.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _ask(system: System) -> GatewayReport:
+    with Gateway(system, timeout_seconds=LIMIT_SECONDS) as gateway:
+        return GatewayReport(gateway.readiness(), gateway.get("/sources", holds="sources")["sources"])
+
+
+def _load_prefect(system: System) -> tuple[type[PrefectApi], str]:
+    use_prefect(system)
+    # Imported after the line above: Prefect reads its address when it is imported.
+    from hookline.prefect_api import PrefectApi, require_address
+
+    return PrefectApi, require_address()
+
+
+def _print(check: Check) -> None:
+    line = Text(f"{check.name:<{_NAME_WIDTH}}  ")
+    line.append(f"{check.verdict.value:<8}", style=_STYLES[check.verdict]).append(check.detail)
+    console().print(line)
+    sys.stdout.flush()
+
+
+def _print_latencies(latencies: list[Latency]) -> None:
+    for each in latencies:
+        console().print(f"\n{each.count} runs {each.runs}, the newest that are finished", style="bold")
+        parts = list(next(iter(each.seconds.values())))
         print_table(
-            ("CHECK", "", "FOUND"),
+            ("FROM ACCEPTED TO", *(f"P{part * 100:g}" for part in parts)),
             [
-                (each.name, Text(each.verdict.value, style=_STYLES[each.verdict]), each.detail)
-                for each in checks
+                (step.replace("_", " "), *(f"{seconds[part] * 1000:.0f} ms" for part in parts))
+                for step, seconds in each.seconds.items()
             ],
         )
-        _print_receipts(durations)
-    return 1 if any(check.verdict == "failed" for check in checks) else 0
 
 
-def _print_receipts(durations: dict[str, dict[float, float]]) -> None:
-    if not durations:
-        return
-    parts = list(next(iter(durations.values())))
-    print_table(
-        ("FROM ACCEPTED TO", *(f"P{part * 100:g}" for part in parts)),
-        [
-            (step.replace("_", " "), *(f"{seconds[part] * 1000:.0f} ms" for part in parts))
-            for step, seconds in durations.items()
-        ],
-    )
-
-
-def _named(durations: dict[str, dict[float, float]]) -> dict[str, dict[str, float]]:
-    return {
-        step: {f"p{part * 100:g}": value for part, value in seconds.items()}
-        for step, seconds in durations.items()
+def _latency_document(latency: Latency) -> dict[str, Any]:
+    seconds = {
+        step: {f"p{part * 100:g}": value for part, value in found.items()}
+        for step, found in latency.seconds.items()
     }
+    return {"runs": latency.runs, "count": latency.count, "seconds": seconds}
 
 
 def _document(check: Check) -> dict[str, Any]:

@@ -104,15 +104,10 @@ def use_system() -> Settings:
 
     Raises
     ------
-    HooklineError: it cannot be found, or its database's password is not known here.
+    HooklineError: as of `find_system`.
     """
     system = find_system()
     use_prefect(system)
-    if f":{HIDDEN}@" in system.settings.database:
-        raise HooklineError(
-            f"The inbox of this folder's system is {system.settings.database}. Set HOOKLINE_DATABASE to that"
-            " address, with its password."
-        )
     return system.settings
 
 

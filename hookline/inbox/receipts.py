@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from hookline.inbox.schema import dispatches, events
 
-_STEPS = {
-    "run_created": dispatches.c.run_created_us,
-    "run_started": dispatches.c.run_started_us,
-    "first_task": dispatches.c.first_task_us,
-    "finished": dispatches.c.finished_us,
-}
+#: In the order in which they come. A flow without tasks has no first one.
+STEPS = ("routed", "run_created", "run_started", "first_task", "finished")
 
 
-def recent_receipts(connection: Connection, *, limit: int) -> dict[str, list[float]]:
-    """Return seconds from acceptance to each step, of the newest events; replays do not count."""
+def finished_receipts(connection: Connection, *, limit: int) -> list[dict[str, float]]:
+    """Return seconds from acceptance to each step, for the runs of the newest events that are finished.
+
+    Each has all of its steps, so that percentiles of them are about the same runs. Replays do not count.
+    """
     newest = (
         select(events.c.id, events.c.accepted_us, events.c.routed_us)
         .order_by(events.c.id.desc())
         .limit(limit)
         .subquery()
     )
-    durations: dict[str, list[float]] = {"routed": []}
-    for row in connection.execute(select(newest.c.accepted_us, newest.c.routed_us)):
-        if row.routed_us is not None:
-            durations["routed"].append(_seconds(row.accepted_us, row.routed_us))
+    ran = dispatches.c
     rows = connection.execute(
-        select(newest.c.accepted_us, *(column.label(name) for name, column in _STEPS.items())).join(
-            dispatches, (dispatches.c.event_id == newest.c.id) & (dispatches.c.replay == 0)
+        select(newest, ran.run_created_us, ran.run_started_us, ran.first_task_us, ran.finished_us)
+        .join(dispatches, (ran.event_id == newest.c.id) & (ran.replay == 0))
+        # A dispatch that died has an end too, but no run; a run that was cancelled early has no start.
+        .where(
+            newest.c.routed_us.is_not(None),
+            ran.run_created_us.is_not(None),
+            ran.run_started_us.is_not(None),
+            ran.finished_us.is_not(None),
         )
     )
-    for row in rows:
-        for name in _STEPS:
-            moment_us = getattr(row, name)
-            # A dispatch that died has an end too, but no run.
-            if moment_us is not None and row.run_created is not None:
-                durations.setdefault(name, []).append(_seconds(row.accepted_us, moment_us))
-    return durations
+    return [_receipt(row._mapping) for row in rows]
 
 
-def _seconds(start_us: int, end_us: int) -> float:
-    # Prefect's clock may be behind ours.
-    return max(end_us - start_us, 0) / 1_000_000
+def _receipt(row: RowMapping) -> dict[str, float]:
+    receipt: dict[str, float] = {}
+    latest = row["accepted_us"]
+    for step in STEPS:
+        if (moment := row[f"{step}_us"]) is not None:
+            # Prefect's clock may be behind ours, and then a step before the one that led to it.
+            latest = max(latest, moment)
+            receipt[step] = (latest - row["accepted_us"]) / 1_000_000
+    return receipt

@@ -1,4 +1,4 @@
-"""Replays, dead letters and metrics over HTTP, and the doctor, as users meet them."""
+"""Replays, dead letters and metrics over HTTP, as users meet them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from hookline.doctor import Verdict, examine, percentiles
 from hookline.event import now
-from hookline.inbox import Inbox, NewDispatch, Routing, RunSeen
-from hookline.prefect_api import PrefectApi
-from hookline.settings import Settings
-from hookline.sources import load_sources
+from hookline.inbox import NewDispatch, Routing
 from hookline.triggers import Trigger
 from tests.support.gateway import KEY, RunningGateway, running_gateway
 from tests.support.inboxes import LEASE
-from tests.support.prefect import PrefectHttp
-from tests.support.servers import PrefectServer
 
 TRIGGER = Trigger(flow="f", deployment="d", name="t", expect=("sent",), where="data.size > 5")
 
@@ -174,59 +167,3 @@ async def test_metrics_count_what_happened_and_what_waits(gateway: RunningGatewa
     assert float(lines['hookline_dispatch_lag_seconds{for="run"}']) > 0
     assert float(lines['hookline_mirror_events_total{outcome="left_out"}']) == 0
     assert float(lines["hookline_inbox_bytes"]) > 0
-
-
-async def test_the_doctor_says_what_is_not_well(prefect_server: PrefectServer, tmp_path: Path) -> None:
-    """A pool without workers, a source without its secret, an automation that never fires."""
-    oracle = PrefectHttp(prefect_server.api_url)
-    oracle.pool("pool-of-the-doctor")
-    deployment = oracle.deployment("examined", "now", "pool-of-the-doctor")
-    oracle.post(
-        "/automations/",
-        {
-            "name": "left-behind",
-            "trigger": {
-                "type": "event", "posture": "Reactive", "expect": ["examined.sent"],
-                "threshold": 1, "within": 0,
-            },
-            "actions": [{"type": "run-deployment", "deployment_id": deployment}],
-        },
-    )  # fmt: skip
-    sources = tmp_path / "sources.yaml"
-    sources.write_text("sources:\n  github:\n    recipe: github\n    secrets: [${NOT_SET_ANYWHERE}]\n")
-    settings = Settings(_env_file=None, data=tmp_path, sources=sources)  # type: ignore[call-arg]
-    trigger = Trigger(flow="examined", deployment="now", name="t", expect=("examined.sent",))
-    gone = Trigger(flow="examined", deployment="gone", name="t", expect=("x",))
-    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
-        async with Inbox.open(settings.database_url) as inbox, PrefectApi.open() as prefect:
-            await inbox.save_trigger_set([trigger, gone])
-            checks = await examine(settings, inbox, prefect, load_sources(sources, {}))
-
-    found = {check.name: check for check in checks}
-    assert found["inbox"].verdict is Verdict.OK
-    assert found["prefect"].verdict is Verdict.OK
-    assert found["clock"].verdict is Verdict.OK
-    assert found["deployment examined/now"].verdict is Verdict.OK
-    assert found["deployment examined/gone"].verdict is Verdict.FAILED
-    assert found["pool pool-of-the-doctor"].verdict is Verdict.FAILED
-    assert "prefect worker start" in found["pool pool-of-the-doctor"].detail
-    assert found["automations"].verdict is Verdict.WARNING
-    assert "left-behind" in found["automations"].detail
-    assert "NOT_SET_ANYWHERE" in found["source github"].detail
-
-
-async def test_percentiles_are_of_receipts(gateway: RunningGateway) -> None:
-    """From acceptance to each step, of the newest events."""
-    event_id = await send(gateway, 9)
-    inbox = gateway.house.inbox
-    [dispatch] = await inbox.dispatches(event_id)
-    moment = now()
-    await inbox.settle_started(
-        dispatch, flow_run_id="r", flow_run_name="r", deployment_id="d", state="SCHEDULED",
-        created=moment, at=moment,
-    )  # fmt: skip
-    await inbox.see_runs([RunSeen("r", moment, "RUNNING", started=moment, first_task=moment)])
-    found = await percentiles(inbox)
-
-    assert set(found) == {"routed", "run_created", "run_started", "first_task"}
-    assert all(0 <= seconds < 30 for parts in found.values() for seconds in parts.values())

@@ -87,7 +87,7 @@ async def test_ls_says_what_is_proved_and_what_is_missing(gateway: RunningGatewa
 async def test_ls_says_what_the_gateway_knows_and_not_this_shell(
     gateway: RunningGateway, hookline: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The secrets are the gateway's: a shell without them sees the same. Without a gateway the file is read."""
+    """The secrets are the gateway's: a shell without them sees the same. Without one the file is read."""
     monkeypatch.delenv("GITHUB_SECRET")
     found = json.loads(await hookline("sources", "ls", "--json"))["sources"]
     answer = await gateway.http.get("/sources", headers={"Authorization": f"Bearer {KEY}"})
