@@ -4,7 +4,7 @@ from hookline.claims import load_data
 from hookline.errors import ClaimError, HooklineError, SendError, SendRefused
 from hookline.event import Cause, Event
 from hookline.opening import open_in_flows
-from hookline.sealed import seal
+from hookline.sealed import opened, seal
 from hookline.sending import asend, send
 
 # The event does no I/O itself; whoever imports the package gets claim checks that load.
@@ -20,6 +20,7 @@ __all__ = [
     "SendError",
     "SendRefused",
     "asend",
+    "opened",
     "seal",
     "send",
 ]

@@ -12,7 +12,7 @@ import orjson
 
 from hookline.event import now, rfc3339
 from hookline.feed import PrefectEvent
-from hookline.sealed import is_sealed
+from hookline.sealed import holds_sealed
 
 #: What every run of ours has among its tags, as Prefect's events name it.
 _OUR_TAG = "prefect.tag.event:"
@@ -26,6 +26,7 @@ class DeploymentInfo:
     ----------
     parameter_schema: the JSON Schema of the flow's parameters.
     parameters: the deployment's defaults.
+    enforces_schema: runs whose parameters do not fit the schema are refused.
     """
 
     id: str
@@ -36,6 +37,7 @@ class DeploymentInfo:
     parameter_schema: Mapping[str, Any]
     parameters: Mapping[str, Any]
     tags: tuple[str, ...]
+    enforces_schema: bool = False
 
     @property
     def lane(self) -> str:
@@ -99,8 +101,9 @@ class NewRun:
 
     def to_json(self) -> bytes:
         """Return the body of the request that creates it."""
+        parameters = orjson.dumps(self.parameters)
         body: dict[str, Any] = {
-            "parameters": self.parameters,
+            "parameters": orjson.Fragment(parameters),
             "name": self.name,
             "tags": list(self.tags),
             "idempotency_key": self.idempotency_key,
@@ -111,8 +114,8 @@ class NewRun:
                 else {"scheduled_time": rfc3339(self.scheduled)},
             },
         }
-        if is_sealed(self.parameters):
-            # Sealed data is not of the form that the schema asks for; the flow looks at what is in it.
+        if holds_sealed(parameters):
+            # What is sealed does not fit the flow's schema; what is in it was checked (`parameter_schema`).
             body["enforce_parameter_schema"] = False
         if self.job_variables:
             body["job_variables"] = self.job_variables
@@ -156,6 +159,7 @@ def read_deployment(row: Mapping[str, Any], flow_name: str) -> DeploymentInfo:
         parameter_schema=row.get("parameter_openapi_schema") or {},
         parameters=row.get("parameters") or {},
         tags=tuple(row.get("tags") or ()),
+        enforces_schema=bool(row.get("enforce_parameter_schema")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hookline.current_run import TRACEPARENT_LABEL, TRACESTATE_LABEL
@@ -11,6 +12,8 @@ from hookline.inbox import Dispatch
 #: Every tag becomes a related resource of the run's events, and 101 of those break Prefect's events.
 EVENT_TAGS = 10
 TAG_CHARACTERS = 200
+#: What could end a link's text, begin another link or image, or be HTML.
+_MARKDOWN = re.compile(r"[\\`*\[\]()<>!&|]")
 
 
 def idempotency_key(dispatch: Dispatch) -> str:
@@ -53,3 +56,9 @@ def run_labels(event: Event) -> dict[str, str] | None:
 def link_key(event: Event) -> str:
     """Return the key of the artifact that links a run to its trace: lower case, digits and dashes."""
     return f"hookline-{event.id}"
+
+
+def link_text(event: Event) -> str:
+    """Return what the artifact's link says, in Markdown: the type is a sender's, and leads nowhere itself."""
+    type = _MARKDOWN.sub(r"\\\g<0>", event.type)
+    return f"{type} {event.id}"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
+
+import orjson
 
 from hookline import stamps
 from hookline.claim_tokens import claim_token
 from hookline.errors import PrefectRefused, RenderError
 from hookline.event import Claim, Event
 from hookline.inbox import Dispatch, Inbox
+from hookline.parameter_schema import check_parameters
 from hookline.prefect_api import NewRun, PrefectApi, RunInfo
 from hookline.prefect_rows import parameters_bytes
 from hookline.room import Rooms
+from hookline.sealed import holds_sealed
 from hookline.triggers import Trigger
 from hookline.triggers.rendering import render_parameters
 
@@ -111,6 +116,9 @@ class Starter:
         if trigger is None:
             raise RenderError(f"trigger {dispatch.trigger_id} is not in version {dispatch.trigger_set}")
         deployment = await self._rooms.deployment(dispatch.lane)
+        parameters = await self._parameters(dispatch, trigger, event)
+        if holds_sealed(orjson.dumps(parameters)):
+            await asyncio.to_thread(check_parameters, parameters, deployment)
         merged: list[str] = []
         if dispatch.debounce_key is not None:
             merged = await self._inbox.merged(dispatch.id, limit=stamps.EVENT_TAGS)
@@ -119,7 +127,7 @@ class Starter:
             idempotency_key=stamps.idempotency_key(dispatch),
             name=stamps.run_name(event),
             tags=stamps.run_tags(event, merged),
-            parameters=await self._parameters(dispatch, trigger, event),
+            parameters=parameters,
             job_variables=trigger.job_variables,
             scheduled=self._clock() + trigger.schedule_after if trigger.schedule_after else None,
             labels=stamps.run_labels(event),

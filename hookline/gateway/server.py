@@ -30,7 +30,7 @@ from hookline.prefect_api import PrefectApi, RunInfo, require_address
 from hookline.retention import Limits, retain_for_ever
 from hookline.settings import Settings
 from hookline.sources import load_sources
-from hookline.stamps import link_key
+from hookline.stamps import link_key, link_text
 
 try:
     import uvloop
@@ -180,7 +180,7 @@ async def link_for_ever(
                 run.id,
                 key=link_key(event),
                 url=f"{gateway_url}/events/{event.id}",
-                text=f"{event.type} {event.id}",
+                text=link_text(event),
             )
 
 

@@ -1,9 +1,11 @@
-"""What a flow run leaves in Prefect is the same, whether a warm worker ran it or Prefect's process worker."""
+"""What a flow run is given, and what it leaves in Prefect, is the same with a warm worker and a stock one."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from hookline.testing import make_event
 from tests.support.servers import PrefectServer
+from tests.support.told import SECRET, Telling, Treasure
 from tests.support.waiting import eventually
 from tests.support.workers import Pool, working
 
@@ -140,3 +144,62 @@ def test_a_run_leaves_the_same_traces_as_with_a_stock_worker(both: tuple[Pool, P
     eventually(lambda: same(warm.task_runs, stock.task_runs), "the task runs are the same")
     eventually(lambda: same(warm.logs, stock.logs), "the logs are the same")
     eventually(lambda: same(warm.events, stock.events), "the events are the same")
+
+
+def test_a_sender_reaches_no_secret(both: tuple[Pool, Pool], tmp_path: Path) -> None:
+    """What a sender wrote reaches the flow as it is, and nothing of it is followed or filled in on the way.
+
+    By templates and as the event, typed and not, validated and not, and in what the flow calls. The author's
+    own reference to the same block is followed meanwhile. And where Hookline is not there to open what is
+    sealed, the flow does not start, and the run's log says what to do.
+    """
+    treasure = Treasure.hide(both[0].prefect)
+    payload = treasure.payload()
+    event = make_event("order.paid", payload)
+    templates = {
+        "untyped": "{{ event.payload }}",
+        "typed": {"whole": ["{{ event.payload }}"], "plain": "{{ event.payload.number }}"},
+        "order": "{{ event.payload }}",
+        "texts": ["{{ event.payload.templates[0] }}", "n {{ event.payload.parsed.value }}"],
+        "block": {"$ref": {"block_document_id": treasure.block}},
+    }
+    whole = {"untyped": "{{ event.payload }}"}
+
+    def start(pool: Pool, entrypoint: str, parameters: Any = None, **more: Any) -> Telling:
+        deployment = pool.deploy(PROJECT, entrypoint, enforce_parameter_schema=True)
+        return Telling.start(pool, deployment, tmp_path, event, parameters, **more)
+
+    runs = [
+        (
+            start(pool, "jobs.told.told", templates),
+            start(pool, "jobs.told.told_unchecked", whole),
+            start(pool, "jobs.told_event.told_event"),
+        )
+        for pool in both
+    ]
+    # `-S` reads no .pth file, so that nothing there imports Hookline.
+    bare = {
+        "command": f"{sys.executable} -S -m prefect.engine",
+        "env": {"PYTHONPATH": os.pathsep.join(sys.path)},
+    }
+    unopened = start(both[1], "jobs.told.told", templates, job_variables=bare)
+
+    for by_templates, unchecked, by_event in runs:
+        assert by_templates.told() == {
+            "untyped": payload,
+            "typed": {"whole": [payload], "plain": 17},
+            "order": {"number": 17, "$ref": treasure.block, "more": {}},
+            "texts": [payload["templates"][0], f"n {payload['parsed']['value']}"],
+            "block": SECRET,
+        }
+        assert unchecked.told() == {"untyped": payload}
+        assert by_event.told() == {
+            "data": payload,
+            "in a task": payload,
+            "in a subflow": payload,
+            "data in a subflow": payload,
+            "copied data in a subflow": {"copied": payload},
+        }
+    assert both[1].await_state(unopened.id)["state_type"] == "FAILED"
+    assert not unopened.into.exists()
+    both[1].await_log(unopened.id, "install it there")

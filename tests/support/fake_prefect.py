@@ -28,6 +28,7 @@ class FakePrefect:
     is_away: nothing is answered.
     refuses: returns an error for a run that is to be created, or None.
     answer_lost: the next creation happens, and its answer does not arrive.
+    schema: of every flow's parameters, enforced, if there is one.
     """
 
     clock: Callable[[], datetime]
@@ -36,6 +37,7 @@ class FakePrefect:
     is_away: bool = False
     refuses: Callable[[NewRun], Exception | None] = lambda _: None
     answer_lost: bool = False
+    schema: dict[str, Any] | None = None
     created: list[RunInfo] = field(default_factory=list)
     news: list[NewRun] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -84,7 +86,10 @@ class FakePrefect:
         if lane not in self.pool_of:
             raise PrefectRefused("Prefect answered 404: Deployment not found", 404, "Deployment not found")
         flow, _, name = lane.partition("/")
-        return DeploymentInfo(lane, name, flow, self.pool_of[lane], False, {}, {}, ())
+        schema = self.schema or {}
+        return DeploymentInfo(
+            lane, name, flow, self.pool_of[lane], False, schema, {"n": 1}, (), enforces_schema=bool(schema)
+        )
 
     async def pool(self, work_pool: str) -> PoolInfo:
         self._answer("pool")

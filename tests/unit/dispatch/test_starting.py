@@ -13,7 +13,9 @@ from hookline import offered
 from hookline.errors import InboxError, PrefectRefused, PrefectUnavailable
 from hookline.event import Cause
 from hookline.prefect_rows import NewRun
-from hookline.sealed import seal
+from hookline.sealed import opened, seal
+from hookline.stamps import link_text
+from hookline.testing import make_event
 from hookline.triggers import Trigger
 from tests.support.dispatching import Bench
 from tests.support.inboxes import START, draft
@@ -220,6 +222,24 @@ async def test_what_prefect_would_interpret_is_sealed(bench: Bench) -> None:
     assert "enforce_parameter_schema" not in plain
 
 
+async def test_sealed_parameters_have_to_fit_the_flow_too(bench: Bench) -> None:
+    """A sender cannot switch the look at the schema off; a default of the deployment is not missing."""
+    order = {"type": "object", "properties": {"$ref": {}, "n": {"type": "integer"}}, "required": ["$ref"]}
+    bench.prefect.schema = {
+        "type": "object",
+        "properties": {"order": order, "n": {"type": "integer"}},
+        "required": ["order", "n"],
+    }
+    await bench.deploy(deliver(parameters={"order": "{{ event.payload }}"}))
+    await bench.send("sent", {"$ref": "x", "n": 5})
+    await bench.send("sent", {"$ref": "x", "n": "five"})
+    await bench.work()
+
+    assert [opened(new.parameters) for new in bench.prefect.news] == [{"order": {"$ref": "x", "n": 5}}]
+    [dead] = await bench.inbox.dead(limit=2)
+    assert "do not fit the flow: Validation failed for field 'order.n'" in (dead.reason or "")
+
+
 async def test_an_event_that_sealing_makes_too_large_goes_as_a_claim_check(bench: Bench) -> None:
     """Each quote and control character of the text is escaped once more."""
     await bench.deploy(deliver())
@@ -316,3 +336,18 @@ async def test_a_trigger_set_of_a_later_hookline_makes_events_wait(bench: Bench)
     await bench.inbox.save_trigger_set([Later()])
     with pytest.raises(InboxError, match="hookline deploy"):
         await bench.dispatcher.trigger_sets.in_force()
+
+
+@pytest.mark.parametrize(
+    ("type", "text"),
+    [
+        ("order.paid", "order.paid"),
+        ("a](https://evil.example) [", r"a\]\(https://evil.example\) \["),
+        ("<b>`x`!", r"\<b\>\`x\`\!"),
+        ("\\]", r"\\\]"),
+    ],
+)
+def test_a_type_makes_no_markdown_of_the_link_to_its_trace(type: str, text: str) -> None:
+    """People click on that link in the Prefect UI; a sender chooses the type."""
+    event = make_event(type)
+    assert link_text(event) == f"{text} {event.id}"

@@ -78,3 +78,10 @@ async def test_an_inbox_in_memory_is_the_real_one() -> None:
         assert again == first._replace(duplicate=True)
     async with memory_inbox() as inbox:
         assert await inbox.event(first.id) is None
+
+
+def test_parameters_are_what_the_flow_gets(project: Path) -> None:
+    """Not the form in which Prefect carries what it would interpret."""
+    name = {"$ref": "#/definitions/shop"}
+    event = make_event("github.push", {"ref": "refs/heads/main", "repository": {"id": 7, "name": name}})
+    assert starts(event, project)[0].parameters == {"repository": name, "size": 3}

@@ -27,11 +27,6 @@ def data_below(data: Any) -> Any:
 
 
 @flow
-async def data_below_soon(data: Any) -> Any:
-    return data
-
-
-@flow
 def told_event(event: Event, into: str) -> None:
     given = {
         "data": event.data,
