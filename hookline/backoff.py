@@ -5,9 +5,19 @@ Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 201
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
+
+from hookline.errors import InboxError, InboxRefused
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +46,15 @@ class Backoff:
         # Not for secrecy: spreading retries needs no cryptographic randomness.
         chosen = window * random.random()  # noqa: S311
         return max(chosen, timedelta(seconds=at_least)) if at_least is not None else chosen
+
+
+async def until_it_works(work: Callable[[], Awaitable[T]], what: str) -> T:
+    """Repeat work that the inbox cannot do just now: its disk is full, or somebody has locked it."""
+    while True:
+        try:
+            return await work()
+        except InboxRefused:
+            raise
+        except InboxError as failed:
+            log.error("%s: %s", what, failed)
+            await asyncio.sleep(1)

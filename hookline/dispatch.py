@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
-from hookline.backoff import Backoff
+from hookline.aside import Aside
+from hookline.backoff import Backoff, until_it_works
 from hookline.changes import Changes
-from hookline.errors import (
-    EvaluationError,
-    InboxError,
-    InboxRefused,
-    PrefectRefused,
-    PrefectUnavailable,
-    RenderError,
-)
+from hookline.errors import EvaluationError, InboxError, PrefectRefused, PrefectUnavailable, RenderError
 from hookline.event import Event, now
 from hookline.inbox import Dispatch, DispatchStatus, Inbox, News
 from hookline.lane import Lane, held_by
 from hookline.metrics import Metrics
 from hookline.offered import Offered, data_bytes
-from hookline.planning import plan, unplannable
+from hookline.planning import plan_costly, unplannable
 from hookline.prefect_api import PrefectApi, RunInfo
 from hookline.replaying import Replays
 from hookline.room import Rooms
@@ -36,8 +29,6 @@ from hookline.starting import Starter
 from hookline.trigger_sets import TriggerSets
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Nobody else may start a dispatch for so long after its holder last said that it lives.
 LEASE = timedelta(seconds=15)
@@ -93,12 +84,13 @@ class Dispatcher:
             trigger=self.trigger_sets.trigger,
             gateway_url=gateway_url,
             clock=clock,
+            creations=asyncio.Semaphore(CREATIONS),
         )
         self._offered = Offered()
+        self._aside = Aside(lambda event: self.route([event], wait=True), self._look_for_unrouted)
         self._something_offered = asyncio.Event()
         self._held_changed = asyncio.Event()
         self._lanes: dict[str, Lane] = {}
-        self._one_at_a_time = asyncio.Semaphore(CREATIONS)
         self._retries = Backoff(ceiling=timedelta(seconds=30))
         self._tasks: asyncio.TaskGroup | None = None
         self.metrics = Metrics()
@@ -127,7 +119,7 @@ class Dispatcher:
     @property
     def waiting_to_be_matched(self) -> int:
         """Return how many events wait in memory to be matched."""
-        return len(self._offered)
+        return len(self._offered) + len(self._aside)
 
     def run_finished(self, news: News) -> None:
         """Take the news of runs: places become free, and what waited for the end of one may go on."""
@@ -147,12 +139,13 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Recover what was left, then dispatch for ever."""
-        await self._until_it_works(self.recover, "recovery of leases")
+        await until_it_works(self.recover, "recovery of leases")
         async with asyncio.TaskGroup() as self._tasks:
-            await self._until_it_works(self.trigger_sets.await_first_deploy, "waiting for the first deploy")
+            await until_it_works(self.trigger_sets.await_first_deploy, "waiting for the first deploy")
             for work in (
                 self._warm_up(),
                 self._route_for_ever(),
+                self._aside.run(),
                 self._release_held_for_ever(),
                 self._recover_for_ever(),
                 self._renew_leases_for_ever(),
@@ -171,6 +164,7 @@ class Dispatcher:
         if await self.trigger_sets.is_deployed():
             await self._route_unrouted(before=None)
             await self._route_offered()
+            await self._aside.work_off()
         await self.promote_due()
         await self._look_where_work_waits()
         for lane in list(self._lanes.values()):
@@ -179,7 +173,8 @@ class Dispatcher:
     # Match ----------------------------------------------------------------------------------------
 
     async def _route_for_ever(self) -> None:
-        await self._route_unrouted(before=self._not_anothers())
+        # What was accepted later may just be on its way in another gateway.
+        await self._route_unrouted(before=self._clock() - LEASE if self._inbox.is_shared else None)
         while True:
             await self._something_offered.wait()
             self._something_offered.clear()
@@ -193,22 +188,27 @@ class Dispatcher:
                 self._offered.overflowed = False
                 await self._route_unrouted(before=None)
 
-    def _not_anothers(self) -> datetime | None:
-        """Return the time before which an accepted event is no longer just on its way in another gateway."""
-        return self._clock() - LEASE if self._inbox.is_shared else None
+    def _look_for_unrouted(self) -> None:
+        self._offered.overflowed = True
+        self._something_offered.set()
 
     async def _route_unrouted(self, *, before: datetime | None) -> None:
         """Route what the inbox holds unrouted: left by a crash, or by a burst that memory did not hold."""
         read = partial(self._inbox.unrouted, limit=ROUTE_LIMIT, limit_bytes=ROUTE_LIMIT_BYTES, before=before)
+        after = ""
         while True:
-            events, unreadable = await self._until_it_works(read, "recovery of unrouted events")
+            events, unreadable = await until_it_works(partial(read, after=after), "unrouted events")
             for event_id in unreadable:
                 await self._bury_unroutable(event_id, "its body cannot be read any more")
             await self.route(events)
             if not events and not unreadable:
                 return
+            # Those that are set aside stay unrouted for a while, and must not be read for ever.
+            after = max([*unreadable, *(event.id for event in events)])
 
-    async def route(self, events: Sequence[Event], *, replay: bool = False, only: str | None = None) -> None:
+    async def route(
+        self, events: Sequence[Event], *, replay: bool = False, only: str | None = None, wait: bool = False
+    ) -> None:
         """Match events against the trigger set in force, write their dispatches, and pass them on.
 
         Parameters
@@ -216,26 +216,32 @@ class Dispatcher:
         events: in order of arrival; those that were routed before are left as they are.
         replay: they were routed before, and get further dispatches.
         only: id of the one trigger to which a replay is narrowed.
+        wait: for what is costly to match, instead of setting it aside.
         """
         if not events:
             return
         try:
-            await self._until_it_works(partial(self._route, events, replay, only), "routing")
+            await until_it_works(partial(self._route, events, replay, only, wait), "routing")
         except Exception as fault:
             # A fault of ours: it must stop no other event, nor be lost in a log.
             if replay:
                 raise
             if len(events) > 1:
                 for event in events:
-                    await self.route([event])
+                    await self.route([event], wait=wait)
             else:
                 log.exception("routing of event %s", events[0].id)
                 await self._bury_unroutable(events[0].id, f"internal error: {type(fault).__name__}")
 
-    async def _route(self, events: Sequence[Event], replay: bool, only: str | None) -> None:
+    async def _route(self, events: Sequence[Event], replay: bool, only: str | None, wait: bool) -> None:
         while True:
             triggers = await self.trigger_sets.in_force()
-            routings = [plan(event, triggers, replay=replay, only=only) for event in events]
+            if wait or replay:
+                routings = [await plan_costly(event, triggers, replay, only) for event in events]
+            else:
+                events, routings = await self._aside.sort(events, triggers)
+            if not events:
+                return
             at = self._clock()
             full = {name for name, lane in self._lanes.items() if lane.is_full}
             routed = await self._inbox.route(routings, at=at, lease=LEASE, unleased=full)
@@ -259,7 +265,7 @@ class Dispatcher:
             version, _ = await self._inbox.trigger_set()
             await self._inbox.route([unplannable(event_id, version, why)], at=self._clock(), lease=LEASE)
 
-        await self._until_it_works(bury, "routing")
+        await until_it_works(bury, "routing")
         self._changes.announce([event_id])
 
     # Hold -----------------------------------------------------------------------------------------
@@ -275,10 +281,10 @@ class Dispatcher:
         """Let held dispatches go on when their time comes."""
         while True:
             self._held_changed.clear()
-            due = await self._until_it_works(self._inbox.next_due, "looking for held dispatches")
+            due = await until_it_works(self._inbox.next_due, "looking for held dispatches")
             wait = RECOVERY_SECONDS if due is None else (due - self._clock()).total_seconds()
             if wait <= 0:
-                await self._until_it_works(self.promote_due, "releasing held dispatches")
+                await until_it_works(self.promote_due, "releasing held dispatches")
                 continue
             try:
                 # Not longer: the clock may be set, and another gateway may have died with what it held.
@@ -305,7 +311,6 @@ class Dispatcher:
                 claim=self._claim,
                 start=self._start,
                 retry=self._retry,
-                one_at_a_time=self._one_at_a_time,
             )
             if self._tasks is not None:
                 self._tasks.create_task(lane.run())
@@ -394,7 +399,7 @@ class Dispatcher:
 
     async def _warm_up(self) -> None:
         """Get to know the lanes of the triggers in force, so that their first event need not wait."""
-        triggers = await self._until_it_works(self.trigger_sets.in_force, "reading the trigger set")
+        triggers = await until_it_works(self.trigger_sets.in_force, "reading the trigger set")
         lanes = dict.fromkeys(f"{trigger.flow}/{trigger.deployment}" for trigger in triggers)
         for name in list(lanes)[:WARMED_UP]:
             self._lane(name)
@@ -403,9 +408,10 @@ class Dispatcher:
     async def _recover_for_ever(self) -> None:
         """Find, now and then, what nobody holds: another gateway's leavings, or our own after an error."""
         while True:
-            await self._until_it_works(self._look_where_work_waits, "recovery")
+            await until_it_works(self._look_where_work_waits, "recovery")
             await asyncio.sleep(RECOVERY_SECONDS)
-            await self._route_unrouted(before=self._clock() - LEASE)
+            if not self._aside.overflowed:  # else it would be read again and again
+                await self._route_unrouted(before=self._clock() - LEASE)
 
     async def _look_where_work_waits(self) -> None:
         self.look(await self._inbox.waiting_lanes(at=self._clock()))
@@ -413,7 +419,7 @@ class Dispatcher:
     async def _renew_leases_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 3)
-            await self._until_it_works(self._renew_leases, "renewing leases")
+            await until_it_works(self._renew_leases, "renewing leases")
 
     async def _renew_leases(self) -> None:
         held = held_by(self._lanes.values())
@@ -427,14 +433,3 @@ class Dispatcher:
         if lost:
             for lane in self._lanes.values():
                 lane.drop(lost)
-
-    async def _until_it_works(self, work: Callable[[], Awaitable[T]], what: str) -> T:
-        """Repeat work that the inbox cannot do just now: its disk is full, or somebody has locked it."""
-        while True:
-            try:
-                return await work()
-            except InboxRefused:
-                raise
-            except InboxError as failed:
-                log.error("%s: %s", what, failed)
-                await asyncio.sleep(1)

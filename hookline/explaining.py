@@ -1,4 +1,4 @@
-"""Why an event started something or nothing: for each trigger, and in one sentence. Pure.
+"""Why an event started something or nothing: for each trigger, and in one sentence.
 
 The page, the API and the command line all say what is made here.
 """
@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 
 from hookline.errors import EvaluationError
+from hookline.evaluator import with_answers_now
 from hookline.event import Event
 from hookline.inbox import Dispatch, DispatchStatus
 from hookline.nearest import did_you_mean
-from hookline.triggers import Match, Trigger, TriggerSet
-from hookline.triggers.expressions import VARIABLES, Scope
+from hookline.triggers import Costly, Match, Scope, Trigger, TriggerSet
+from hookline.triggers.expressions import FALSE, VARIABLES, Form, variables
 from hookline.triggers.shape import prefect_resource, unmet_label
 
 #: What is shown of one value.
@@ -38,6 +39,8 @@ _TOKEN = re.compile(
     """.replace("VARIABLES", "|".join(VARIABLES)),
     re.VERBOSE | re.DOTALL,
 )
+
+_STEP = re.compile(r"(?P<name>[A-Za-z_]\w*) | (?P<index>\d+) | [\"'](?P<text>[^\"']*)[\"']", re.VERBOSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,14 @@ class Verdict:
 
 
 def explain(event: Event, triggers: TriggerSet) -> list[Verdict]:
-    """Return what each trigger says to an event, those that expect its type first."""
-    matches = {match.trigger.id: match for match in triggers.match(event)}
-    scope = Scope(event)
-    expecting = [_judged(match, event, scope) for match in matches.values()]
+    """Return what each trigger says to an event, those that expect its type first.
+
+    It may take seconds, where a condition is costly.
+    """
+    expecting = with_answers_now(
+        event, lambda scope: [_judged(match, event, scope) for match in triggers.match(event, scope)]
+    )
+    matches = {verdict.trigger.id for verdict in expecting}
     others = [_apart(trigger, event) for trigger in triggers if trigger.id not in matches]
     expecting.sort(key=lambda verdict: verdict.outcome != "matched")
     return expecting + others
@@ -198,21 +205,28 @@ def _labels(trigger: Trigger, event: Event) -> list[Clause]:
 
 
 def _clause(source: str, scope: Scope) -> Clause:
-    findings = tuple(Finding(path, _found(path, scope)) for path in dict.fromkeys(paths(source)))
+    findings = tuple(Finding(path, _found(path, scope.event)) for path in dict.fromkeys(paths(source)))
     try:
-        value = scope.evaluate(source)
+        reason = scope.ask(Form.TRUTH, source)
     except EvaluationError as wrong:
         return Clause(source, None, findings, str(wrong))
-    if isinstance(value, bool):
-        return Clause(source, value, findings)
-    return Clause(source, None, findings, f"gives {type(value).__name__}, not true or false")
+    except Costly:
+        return Clause(source, None, findings, "it takes long for this event, and is not evaluated by itself")
+    if reason in (None, FALSE):
+        return Clause(source, reason is None, findings)
+    return Clause(source, None, findings, reason.removeprefix("where "))
 
 
-def _found(path: str, scope: Scope) -> str:
-    try:
-        value = scope.evaluate(path)
-    except EvaluationError:
-        return ABSENT
+def _found(path: str, event: Event) -> str:
+    value: Any = variables(event)
+    for step in _STEP.finditer(path):
+        name, index = step["name"] or step["text"], step["index"]
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and index and int(index[:9]) < len(value):
+            value = value[int(index)]
+        else:
+            return ABSENT
     return shown(value)
 
 

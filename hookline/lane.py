@@ -33,7 +33,6 @@ class Lane:
     start: starts one dispatch and settles it.
     retry: writes that an attempt failed for now. It returns None where the dispatch is to stay first in
         the lane, or after how long it is to be looked for in the inbox, to which it was given back.
-    one_at_a_time: held while a run is created, over all lanes.
     """
 
     def __init__(
@@ -44,14 +43,12 @@ class Lane:
         claim: Callable[[str, int], Awaitable[list[Dispatch]]],
         start: Callable[[Dispatch], Awaitable[None]],
         retry: Callable[[Dispatch, PrefectUnavailable], Awaitable[timedelta | None]],
-        one_at_a_time: asyncio.Semaphore,
     ) -> None:
         self.name = name
         self._room = room
         self._claim = claim
         self._start = start
         self._retry = retry
-        self._one_at_a_time = one_at_a_time
         self._ready: deque[Dispatch] = deque()
         self._starting: Dispatch | None = None
         # True while the inbox may hold pending dispatches that are not in `_ready`: those go first.
@@ -141,8 +138,7 @@ class Lane:
         """Start a dispatch; where that fails for now, put it back in its place and raise."""
         self._starting = dispatch
         try:
-            async with self._one_at_a_time:
-                await self._start(dispatch)
+            await self._start(dispatch)
         except PrefectUnavailable as away:
             wait = await self._keep(dispatch, away)
             if wait is not None:

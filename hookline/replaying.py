@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 
 from hookline.errors import InboxError
 from hookline.event import Event
 from hookline.inbox import Dispatch, DispatchStatus, Inbox, Search, replaying
 from hookline.inbox.replaying import Page, Replay, ReplayKind, ReplayStatus, ReplayStep
-from hookline.planning import plan
+from hookline.planning import plan_costly
 from hookline.trigger_sets import TriggerSets
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ LEASE = timedelta(seconds=15)
 STEP_EVENTS = 100
 #: A dry run looks at so many events; it says when there are more.
 PREVIEWED = 10_000
+#: It also ends after so long: conditions that are costly may take a second for each event.
+PREVIEW_SECONDS = 20.0
 #: Outcomes that a dry run shows one by one.
 SHOWN = 100
 #: How often it is looked for replays that another gateway has left, or was asked for.
@@ -116,7 +119,7 @@ class Replays:
         InboxError: nothing was written.
         """
         while True:
-            routing = plan(event, await self._trigger_sets.in_force(), replay=True, only=trigger_id)
+            routing = await plan_costly(event, await self._trigger_sets.in_force(), True, trigger_id)
             made = await self._inbox.replay(routing, at=self._clock(), lease=LEASE)
             if made is not None:
                 break
@@ -159,11 +162,12 @@ class Replays:
         """Return what a replay of many events would do."""
         seen, cursor = Preview(), ""
         search = replace(search, oldest_first=True, cursor=None, limit=STEP_EVENTS)
+        until = monotonic() + PREVIEW_SECONDS
         while True:
             page = await self._page(kind, search, trigger_id, cursor, STEP_EVENTS)
             if page.cursor is None:
                 return seen
-            if seen.events >= PREVIEWED:
+            if seen.events >= PREVIEWED or monotonic() > until:
                 return replace(seen, complete=False)
             seen = await self._judge(page.events, seen)
             missing = page.without_body
@@ -239,7 +243,7 @@ class Replays:
 
     async def _make(self, current: Replay, page: Page) -> None:
         triggers = await self._trigger_sets.in_force()
-        routings = tuple(plan(event, triggers, replay=True, only=only) for event, only in page.events)
+        routings = tuple([await plan_costly(event, triggers, True, only) for event, only in page.events])
         done = ReplayStep(page.cursor or "", routings, page.without_body)
         make = partial(
             replaying.step, current=current, done=done, at=self._clock(), owner=self._inbox.owner, lease=LEASE
@@ -269,7 +273,7 @@ class Replays:
         starts, outcomes = Counter(seen.starts), list(seen.outcomes)
         without_match = seen.without_match
         for event, only in events:
-            planned = plan(event, triggers, replay=True, only=only).dispatches
+            planned = (await plan_costly(event, triggers, True, only)).dispatches
             without_match += all(new.filtered is not None for new in planned)
             for new in planned:
                 goes = new.filtered is None and new.dead is None

@@ -41,6 +41,7 @@ class Starter:
     trigger: returns the trigger that made a dispatch, of the version that it was matched against.
     gateway_url: where runs fetch the data of claim checks.
     clock: gives the time.
+    creations: held while a run is created, over all lanes.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Starter:
         trigger: Callable[[Dispatch], Awaitable[Trigger | None]],
         gateway_url: str,
         clock: Callable[[], datetime],
+        creations: asyncio.Semaphore,
     ) -> None:
         self._inbox = inbox
         self._prefect = prefect
@@ -59,6 +61,7 @@ class Starter:
         self._trigger = trigger
         self._gateway_url = gateway_url
         self._clock = clock
+        self._creations = creations
         self._events: OrderedDict[str, tuple[Event, int]] = OrderedDict()
         self._events_bytes = 0
         self._claim_secret: bytes | None = None
@@ -76,7 +79,8 @@ class Starter:
         new = await self._new_run(dispatch, event)
         self._rooms.take(dispatch.lane, dispatch.id)
         try:
-            run = await self._create(dispatch.lane, new)
+            async with self._creations:
+                run = await self._create(dispatch.lane, new)
         except BaseException:
             self._rooms.give_back([dispatch.id])
             raise

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hookline.evaluator import with_answers_now
 from hookline.event import Cause, Event
-from hookline.inbox import Inbox
+from hookline.inbox import Inbox, NewDispatch
 from hookline.inbox.records import id_at, to_micros
 from hookline.planning import plan_dispatch
 from hookline.sealed import opened
@@ -113,12 +114,17 @@ def starts(
     RenderError: the parameters of a run cannot be rendered for this event.
     """
     read = read_project(Path(project), os.environ if environment is None else environment)
-    found = [_start(match, event) for match in TriggerSet(1, read.kept).match(event)]
+    triggers = TriggerSet(1, read.kept)
+    planned = with_answers_now(
+        event,
+        lambda scope: [(match, plan_dispatch(match, scope)) for match in triggers.match(event, scope)],
+    )
+    found = [_start(match, plan, event) for match, plan in planned]
     return [start for start in found if start.starts or filtered]
 
 
-def _start(match: Match, event: Event) -> Start:
-    trigger, planned = match.trigger, plan_dispatch(match, event)
+def _start(match: Match, planned: NewDispatch, event: Event) -> Start:
+    trigger = match.trigger
     goes = planned.filtered is None and planned.dead is None
     parameters: Mapping[str, Any] = {}
     if goes:

@@ -207,11 +207,13 @@ class Inbox:
         return await self.read(lambda c: searching.search_events(c, search))
 
     async def unrouted(
-        self, *, limit: int, limit_bytes: int, before: datetime | None = None
+        self, *, limit: int, limit_bytes: int, before: datetime | None = None, after: str = ""
     ) -> tuple[list[Event], list[str]]:
         """Return accepted events that were not routed, oldest first, and ids of those that cannot be read."""
         return await self.read(
-            lambda c: reading.unrouted_events(c, limit=limit, limit_bytes=limit_bytes, before=before)
+            lambda c: reading.unrouted_events(
+                c, limit=limit, limit_bytes=limit_bytes, before=before, after=after
+            )
         )
 
     # Trigger sets ---------------------------------------------------------------------------------

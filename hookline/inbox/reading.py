@@ -106,7 +106,12 @@ def merged_events(connection: Connection, dispatch_id: str, *, limit: int) -> li
 
 
 def unrouted_events(
-    connection: Connection, *, limit: int, limit_bytes: int, before: datetime | None = None
+    connection: Connection,
+    *,
+    limit: int,
+    limit_bytes: int,
+    before: datetime | None = None,
+    after: str = "",
 ) -> tuple[list[Event], list[str]]:
     """Return accepted events that were not routed, oldest first, and the ids of those that cannot be read.
 
@@ -114,9 +119,13 @@ def unrouted_events(
     ----------
     limit, limit_bytes: no more than fit, but at least one.
     before: only those accepted before; another gateway may be about to route younger ones.
+    after: id of the last one that was seen already.
     """
     statement = (
-        select(events).where(events.c.status == EventStatus.ACCEPTED.value).order_by(events.c.id).limit(limit)
+        select(events)
+        .where(events.c.status == EventStatus.ACCEPTED.value, events.c.id > after)
+        .order_by(events.c.id)
+        .limit(limit)
     )
     if before is not None:
         statement = statement.where(events.c.id < first_id_at(before))

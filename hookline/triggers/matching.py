@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hookline.errors import EvaluationError
 from hookline.event import Event
-from hookline.triggers.expressions import Scope
+from hookline.triggers.expressions import Form, Scope
 from hookline.triggers.shape import includes, prefect_resource, unmet_label
 from hookline.triggers.trigger import Trigger
 
@@ -76,12 +76,25 @@ class TriggerSet:
         """
         return self.is_before_first_deploy or bool(self._expecting(event_type))
 
-    def match(self, event: Event) -> list[Match]:
-        """Return one match for each enabled trigger that expects the event's type, filtered ones included."""
+    def expecting(self, event_type: str) -> list[Trigger]:
+        """Return the enabled triggers that expect events of this type, whatever else they ask of them."""
+        return [self.triggers[position] for position in self._expecting(event_type)]
+
+    def match(self, event: Event, scope: Scope | None = None) -> list[Match]:
+        """Return one match for each enabled trigger that expects the event's type, filtered ones included.
+
+        Parameters
+        ----------
+        scope: the event's, with answers to what was too costly to evaluate here; see `hookline.evaluator`.
+
+        Raises
+        ------
+        Costly: a condition may take too long, and its answer is not there.
+        """
         expecting = self._expecting(event.type)
         if not expecting:
             return []
-        scope = Scope(event)
+        scope = scope or Scope(event)
         return [_judge(self.triggers[position], event, scope) for position in expecting]
 
     def _expecting(self, event_type: str) -> list[int]:
@@ -117,9 +130,6 @@ def _false(trigger: Trigger, scope: Scope) -> str | None:
     if trigger.where is None:
         return None
     try:
-        value = scope.evaluate(trigger.where)
+        return scope.ask(Form.TRUTH, trigger.where)
     except EvaluationError as wrong:
         return f"where: {wrong}"
-    if value is True:
-        return None
-    return "where is false" if value is False else f"where gives {type(value).__name__}, not true or false"

@@ -114,12 +114,12 @@ def test_expressions_made_of_cel_end_well(source: str) -> None:
 )
 def test_a_key_is_text(source: str | None, data: Any, key: str) -> None:
     """Text stays as it is, anything else is its JSON; without an expression all events share one key."""
-    assert evaluate_key(source, an_event(data, subject="acme/shop")) == key
+    assert evaluate_key(source, Scope(an_event(data, subject="acme/shop"))) == key
 
 
 def test_a_long_key_is_its_digest() -> None:
     """A sender cannot blow up the index, and different keys stay different."""
-    keys = {evaluate_key("data", an_event("x" * length)) for length in (200, 201, 100_000)}
+    keys = {evaluate_key("data", Scope(an_event("x" * length))) for length in (200, 201, 100_000)}
     assert sorted(len(key) for key in keys) == [71, 71, 200]
 
 
@@ -129,7 +129,7 @@ def test_a_long_key_is_its_digest() -> None:
 def test_a_key_that_cannot_be_had_says_why(source: str, data: Any, why: str) -> None:
     """The dispatch is dead then, and somebody has to understand it."""
     with pytest.raises(EvaluationError, match=why):
-        evaluate_key(source, an_event(data))
+        evaluate_key(source, Scope(an_event(data)))
 
 
 @pytest.mark.parametrize(
@@ -143,21 +143,21 @@ def test_a_key_that_cannot_be_had_says_why(source: str, data: Any, why: str) -> 
 )
 def test_a_time_is_read_from_the_event(source: str, data: Any) -> None:
     """A timestamp, RFC 3339 text, or Unix seconds."""
-    assert evaluate_time(source, an_event(data)) == MOMENT + timedelta(hours=1)
+    assert evaluate_time(source, Scope(an_event(data))) == MOMENT + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("due", ["tomorrow", "2026-11-24T04:00:00", True, None, [], 1e300, -1e300])
 def test_what_is_no_time_says_so(due: Any) -> None:
     """A time without an offset is refused, as it is at the door."""
     with pytest.raises(EvaluationError, match="time"):
-        evaluate_time("data.due", an_event({"due": due}))
+        evaluate_time("data.due", Scope(an_event({"due": due})))
 
 
 def test_a_delay_counts_from_acceptance_or_names_its_time() -> None:
     """Both are the earliest time at which a run may start."""
     event = an_event({"due": "2026-12-24T00:00:00Z"})
-    assert delay_until(Delay(duration=timedelta(minutes=5)), event) == MOMENT + timedelta(minutes=5)
-    assert delay_until(Delay(until="data.due"), event) == datetime(2026, 12, 24, tzinfo=UTC)
+    assert delay_until(Delay(duration=timedelta(minutes=5)), Scope(event)) == MOMENT + timedelta(minutes=5)
+    assert delay_until(Delay(until="data.due"), Scope(event)) == datetime(2026, 12, 24, tzinfo=UTC)
 
 
 def test_an_event_is_converted_once_for_all_of_its_triggers() -> None:

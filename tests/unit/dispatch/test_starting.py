@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
+from hookline import aside, offered
 from hookline import dispatch as dispatching
-from hookline import offered
 from hookline.errors import InboxError, PrefectRefused, PrefectUnavailable
 from hookline.event import Cause
 from hookline.prefect_rows import NewRun
@@ -284,14 +284,14 @@ async def test_what_memory_cannot_hold_is_found_in_the_inbox_in_order(
 async def test_a_fault_of_ours_stops_no_other_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be matched at all is a dead letter that says so; the rest of its batch goes on."""
     await bench.deploy(deliver())
-    real = dispatching.plan
+    real = aside.plan
 
     def broken(event: Any, *rest: Any, **more: Any) -> Any:
         if event.data == "broken":
             raise ZeroDivisionError
         return real(event, *rest, **more)
 
-    monkeypatch.setattr(dispatching, "plan", broken)
+    monkeypatch.setattr(aside, "plan", broken)
     good, bad, better = [await bench.send("sent", data) for data in ("a", "broken", "b")]
     await bench.work()
 
