@@ -18,6 +18,12 @@ _NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
 )
 _FORBIDDEN = re.compile(f"[{_UNPAIRED_OR_CONTROL}{_NONCHARACTERS}]")
 
+#: Marks and letters that show as nothing, or as a blank, although Unicode counts them as printable.
+_HIDDEN = (
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+)
+_UNSEEN = re.compile(f"[ {_HIDDEN}]")
+
 # RFC 3986, appendix A.
 _PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*:"
@@ -81,6 +87,24 @@ def check_present(value: str) -> None:
     if not value:
         raise ValueError("is empty")
     check_text(value)
+
+
+def check_type(value: str) -> None:
+    """Check an event's type: a name that people compare, so all of it has to be seen.
+
+    Raises
+    ------
+    ValueError: empty, not good as a string, or with blanks or characters that are not seen.
+    """
+    check_present(value)
+    if not value.isprintable() or _UNSEEN.search(value):
+        raise ValueError("has blanks, or characters that are not seen; write it as order.paid")
+
+
+def tidy_type(value: str) -> str:
+    """Return a type of somebody who cannot be told that it is none: what `check_type` refuses becomes `_`."""
+    seen = "".join(each if each.isprintable() else " " for each in value)
+    return _UNSEEN.sub("_", seen)
 
 
 def check_uri_reference(value: str) -> None:

@@ -30,7 +30,7 @@ _REQUIRED = ("specversion", "id", "source", "type")
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "id": attributes.check_present,
     "source": attributes.check_uri_reference,
-    "type": attributes.check_present,
+    "type": attributes.check_type,
     "subject": attributes.check_present,
     "time": attributes.read_timestamp,
     "datacontenttype": attributes.check_media_type,

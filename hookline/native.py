@@ -78,7 +78,7 @@ def _read_text(document: dict[str, Any], name: str) -> str | None:
     if not isinstance(value, str):
         _wrong(f"/{name}", f"`{name}` is no string")
     try:
-        attributes.check_present(value)
+        attributes.check_type(value) if name == "type" else attributes.check_present(value)
     except ValueError as wrong:
         _wrong(f"/{name}", f"`{name}` {wrong}")
     return value

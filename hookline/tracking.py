@@ -19,7 +19,7 @@ def tracking_document(
     ----------
     tracked: the event and all that became of it.
     run_url: gives the address of a flow run's page in the Prefect UI.
-    explanation: why it was ignored, in one sentence; None where it was not.
+    explanation: why it was ignored, or is not matched yet, in one sentence; None for other events.
     """
     event = tracked.event
     return {

@@ -15,6 +15,11 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 
 #: No control characters; the gateway counts bytes, at most 1024.
 _WORD: Schema = {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"}
+_TYPE: Schema = {
+    **_WORD,
+    "pattern": r"^[^\s\x00-\x1f\x7f-\x9f]+$",
+    "description": "What happened: without blanks, and without characters that are not seen.",
+}
 
 
 def nullable(schema: Schema) -> Schema:
@@ -60,7 +65,7 @@ SCHEMAS: dict[str, Schema] = {
         "type": "object",
         "description": "An event in Hookline's own JSON.",
         "properties": {
-            "type": {**_WORD, "description": "What happened.", "examples": ["order.placed"]},
+            "type": {**_TYPE, "examples": ["order.placed"]},
             "source": {**nullable(_WORD), "description": "Where it comes from; by default the key's name."},
             "subject": {**nullable(_WORD), "description": "What it happened to."},
             "id": {**nullable(_WORD), "description": "Your own id; each is accepted once a key."},
@@ -94,7 +99,7 @@ SCHEMAS: dict[str, Schema] = {
             "specversion": {"const": "1.0"},
             "id": _WORD,
             "source": {**_WORD, "format": "uri-reference"},
-            "type": _WORD,
+            "type": _TYPE,
             "subject": _WORD,
             "time": MOMENT,
             "datacontenttype": {"type": "string", "pattern": r"^[\w.+-]+/[\w.+-]+$", "maxLength": 255},
@@ -157,7 +162,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "TrackingDocument": exactly(
         **_SUMMARY,
-        explanation=nullable({**TEXT, "description": "Why an event was ignored, in one sentence."}),
+        explanation=nullable({**TEXT, "description": "Why it was ignored, or is not matched yet."}),
         dispatches=array(ref("Dispatch")),
         receipt=ref("Receipt"),
         cause=nullable(ref("Cause")),

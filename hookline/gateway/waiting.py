@@ -64,7 +64,9 @@ async def _document(house: House, tracked: Tracked) -> dict[str, Any]:
 
 
 async def _explanation(house: House, tracked: Tracked) -> str | None:
-    """Return why an event was ignored, by the set that is in force now."""
+    """Return why an event was ignored, by the set that is in force now, or why none is yet."""
+    if tracked.event.status is EventStatus.ACCEPTED and not await house.dispatcher.trigger_sets.is_deployed():
+        return "it waits for the first `hookline deploy` of this system"
     if tracked.event.status is not EventStatus.IGNORED:
         return None
     triggers = await house.dispatcher.trigger_sets.newest()

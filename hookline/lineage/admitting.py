@@ -50,7 +50,7 @@ def draft_of(event: PrefectEvent, cause: Cause | None) -> Draft:
         door=SOURCE,
         source=SOURCE,
         source_id=event.id,
-        type=event.name,
+        type=attributes.tidy_type(event.name),
         subject=event.resource_id,
         time=event.occurred,
         data=document["data"],

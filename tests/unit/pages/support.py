@@ -96,6 +96,8 @@ async def accept(house: House, type: str = "shop.order", data: Any = None, **mor
         "door": "events/local", "source": "shop", "body_format": BodyFormat.JSON,
         "body": orjson.dumps(data), "content_type": "application/json", **more,
     }  # fmt: skip
+    if not await house.dispatcher.trigger_sets.is_deployed():
+        await deploy(house)
     recorded, _ = await house.inbox.record(Draft(type=type, data=data, **draft))
     event = await house.inbox.full_event(recorded.id)
     assert event is not None
