@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, ModuleType
@@ -20,6 +21,10 @@ from hookline.sealed import is_sealed, opened
 
 #: The function inside `Flow.validate_parameters` by which Prefect follows a reference to a block.
 _FOLLOW = "resolve_block_reference"
+
+#: In the run that this code is part of, sealed data was opened: also where somebody started it in the UI with
+#: the parameters of another run.
+_has_opened: ContextVar[bool] = ContextVar("has_opened", default=False)
 
 
 class _Opened:
@@ -71,8 +76,8 @@ def _change_flows(flows: Any) -> None:
         if visit_fn.__name__ != _FOLLOW:
             return visit_collection(expr, visit_fn, **options)
         run = current_run()
-        if run is not None and run.cause.event is not None:
-            # A subflow, called in a run that an event started: what it is given may stem from the sender.
+        if run is not None and (run.cause.event is not None or _has_opened.get()):
+            # A subflow, called in a run that got an event: what it is given may stem from the sender.
             return expr
 
         def follow(value: Any) -> Any:
@@ -82,6 +87,7 @@ def _change_flows(flows: Any) -> None:
 
         if not is_sealed(expr):
             return visit_collection(expr, follow, **options)
+        _has_opened.set(True)
         return _revealed(visit_collection(opened(expr, _Opened), follow, **options))
 
     flows.visit_collection = visit

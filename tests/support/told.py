@@ -6,6 +6,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -68,8 +69,20 @@ class Treasure:
             "sealed": {"$ref": {"hookline_data": json.dumps({"$ref": self.block})}},
             "results": {"__prefect_type__": "x", "__class__": "prefect.blocks.system.Secret", "data": {}},
             "state": {"type": "COMPLETED", "data": {"type": "reference", "storage_key": "/etc/passwd"}},
+            "anywhere": [_anywhere(Random(seed), references, 6) for seed in range(40)],  # noqa: S311
             "characters": "\x00 \u2028 ж 😀",
         }
+
+
+def _anywhere(random: Random, references: list[Any], depth: int) -> Any:
+    """Return a tree with references and what Prefect fills in, at any depth."""
+    if depth == 0 or random.random() < 0.1:
+        return random.choice(["{{ 1 + 1 }}", "plain", 7, None, *references])
+    parts = [_anywhere(random, references, depth - 1) for _ in range(random.randint(1, 3))]
+    if random.random() < 0.4:
+        return parts
+    keys = random.sample(["$ref", "__prefect_kind", "value", "template", "a", "hookline_data"], len(parts))
+    return dict(zip(keys, parts, strict=True))
 
 
 @dataclass(frozen=True)

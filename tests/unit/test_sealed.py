@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from copy import deepcopy
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,8 @@ from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 from pydantic import BaseModel, Field
 
 from hookline import opening
-from hookline.event import Event
+from hookline.current_run import Run
+from hookline.event import Cause, Event
 from hookline.sealed import is_sealed, opened, seal
 from hookline.testing import make_event
 
@@ -168,6 +170,31 @@ def test_an_event_is_never_looked_into() -> None:
     """Handed to a flow as an object, its data is still the sender's."""
     event = make_event("order.paid", {"x": {"$ref": BLOCK}})
     assert takes_event.validate_parameters({"event": event})["event"] is event
+
+
+@flow
+def hands_on(data: Any) -> Any:
+    return untyped.validate_parameters({"data": {"copied": dict(data), "own": {"$ref": BLOCK}}})["data"]
+
+
+def test_what_was_opened_is_not_followed_in_what_the_flow_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no event started the run: somebody gave it the parameters of another, in the Prefect UI.
+
+    In any other run a flow may hand references to its subflows, as Prefect has it.
+    """
+    a_run = Run(Cause(flow_run="1"), None, None)  # type: ignore[arg-type]
+
+    def call(given: Any) -> Any:
+        """Call the flow as Prefect's engine does: validated outside of its context, run within."""
+        opening._has_opened.set(False)  # in a context of this call alone
+        monkeypatch.setattr(opening, "current_run", lambda: None)
+        parameters = hands_on.validate_parameters({"data": given})
+        monkeypatch.setattr(opening, "current_run", lambda: a_run)
+        return hands_on.fn(**parameters)
+
+    reference = {"$ref": BLOCK}
+    assert copy_context().run(call, seal(reference)) == {"copied": reference, "own": reference}
+    assert copy_context().run(call, {"a": 1}) == {"copied": {"a": 1}, "own": f"block {BLOCK}"}
 
 
 def test_what_was_broken_on_the_way_is_an_error() -> None:
