@@ -32,7 +32,7 @@ from hookline.inbox import Dispatch, Inbox, Routing, RunSeen
 from hookline.planning import plan
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
-from hookline.sources import load_sources
+from hookline.sources import Registry
 from hookline.triggers import Trigger, TriggerSet
 from tests.support.servers import free_port
 
@@ -156,7 +156,7 @@ async def open_house(folder: Path) -> AsyncIterator[tuple[House, str]]:
             settings=settings,
             inbox=inbox,
             prefect=prefect,
-            sources=load_sources(folder / "sources.yaml", {"SECRET": "a secret of the bench"}),
+            registry=Registry.open(folder / "sources.yaml", {"SECRET": "a secret of the bench"}),
             access=Access.from_keys(()),
             dispatcher=dispatcher,
             follower=Follower(inbox, prefect, changes=changes, on_finished=dispatcher.run_finished),

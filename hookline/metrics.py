@@ -43,6 +43,9 @@ class Snapshot:
     writes_waiting: writes that wait for the disk.
     to_be_matched: events that wait in memory to be matched.
     follows_prefect: Prefect's event stream is open.
+    sources: how many are in force.
+    sources_unusable: their file cannot be used.
+    sources_read: how often it was read again, by what came of it.
     """
 
     gauges: Gauges
@@ -51,6 +54,9 @@ class Snapshot:
     writes_waiting: int = 0
     to_be_matched: int = 0
     follows_prefect: bool = False
+    sources: int = 0
+    sources_unusable: bool = False
+    sources_read: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -140,6 +146,14 @@ def _totals(snapshot: Snapshot) -> Iterator[Metric]:
     for reason, count in sorted(snapshot.rejections.items()):
         rejections.add_metric([reason], count)
     yield rejections
+    read = CounterMetricFamily(
+        "hookline_sources_read",
+        "Times that the sources' file was read again, by what came of it.",
+        labels=["outcome"],
+    )
+    for outcome in ("changed", "failed"):
+        read.add_metric([outcome], snapshot.sources_read.get(outcome, 0))
+    yield read
     mirror = CounterMetricFamily(
         "hookline_mirror_events",
         "Dispatched events that were mirrored in Prefect's feed, or left out of it.",
@@ -184,6 +198,12 @@ def _waiting(snapshot: Snapshot) -> Iterator[Metric]:
             "hookline_events_in_memory",
             "Events that wait in this gateway's memory to be matched.",
             snapshot.to_be_matched,
+        ),
+        ("hookline_sources", "Sources that are in force.", snapshot.sources),
+        (
+            "hookline_sources_unusable",
+            "Whether the sources' file cannot be used, so that those of before are in force.",
+            int(snapshot.sources_unusable),
         ),
         (
             "hookline_prefect_stream_open",

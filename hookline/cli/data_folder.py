@@ -11,18 +11,17 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from hookline.errors import HooklineError
-from hookline.private_files import make_private_file, make_private_folder
+from hookline.private_files import make_private_file
 
 LOCK = "up.lock"
 RUNNING = "up.json"
-SECRETS = "development-secrets.json"
 #: How often, and how long apart, the lock is tried for.
 LOOKS, LOOK_SECONDS = 5, 0.05
 
@@ -97,26 +96,6 @@ def read_running(folder: Path) -> dict[str, Any] | None:
 def read_record(folder: Path) -> dict[str, Any]:
     """Return what was written down last, which may be over; empty where nothing was."""
     return _read(folder / RUNNING)
-
-
-def development_secrets(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return a secret for each name, made up on first use and the same ever after.
-
-    The file can be read by its owner alone. These secrets are for senders on this machine. They are good
-    for recipes of every encoding: hex digits are also base64, and a text.
-    """
-    path = folder / SECRETS
-    known: dict[str, str] = _read(path)
-    wanted = {name: known.get(name) or secrets.token_hex(32) for name in names}
-    if wanted.keys() - known.keys():
-        make_private_folder(folder)
-        _write(path, {**known, **wanted})
-    return wanted
-
-
-def known_secrets(folder: Path) -> dict[str, str]:
-    """Return the development secrets that were made in the folder."""
-    return _read(folder / SECRETS)
 
 
 def _take(handle: int) -> bool:

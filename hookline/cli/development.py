@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from hookline.cli.data_folder import known_secrets
+from hookline.cli.client import Gateway, GatewayError
 from hookline.cli.system import System, find_system
 from hookline.errors import HooklineError
 from hookline.sources import Source, Sources, load_sources
+from hookline.sources.development import known_secrets
 
 
 def secret(name: Annotated[str, Parameter(help="The source.")]) -> None:
@@ -76,4 +77,16 @@ def environment(system: System) -> Mapping[str, str]:
 def made_up(system: System) -> dict[str, str]:
     """Return the development secrets that the running gateway was given."""
     known = known_secrets(system.settings.data)
-    return {name: known[name] for name in (system.running or {}).get("secrets", ()) if name in known}
+    return {name: known[name] for name in _names_of_made_up(system) if name in known}
+
+
+def _names_of_made_up(system: System) -> Sequence[str]:
+    """Return the variables; the gateway knows of sources that were added since it was started."""
+    if not known_secrets(system.settings.data):
+        return ()
+    try:
+        with Gateway(system) as gateway:
+            names: list[str] = gateway.get("/sources", holds="development")["development"]
+            return names
+    except GatewayError:
+        return list((system.running or {}).get("secrets", ()))

@@ -16,7 +16,15 @@ from hookline.cli.system import find_system, prefect_environment, record, use_pr
 from hookline.settings import Settings, load_settings
 
 
-def gateway() -> None:
+def gateway(
+    *,
+    development_secrets: Annotated[
+        bool,
+        Parameter(
+            help="Make up secrets for sources whose own are not set; on the loopback alone.", negative=""
+        ),
+    ] = False,
+) -> None:
     """Run the gateway: the HTTP front door and the dispatcher.
 
     It needs the address of a Prefect server, which may be down at the moment. SIGTERM or Ctrl-C stops it.
@@ -30,7 +38,7 @@ def gateway() -> None:
 
     require_address()
     with _findable(settings) as (instance, listens):
-        run(settings, instance, listens)
+        run(settings, instance, listens, development=development_secrets)
 
 
 def worker(

@@ -40,7 +40,7 @@ class Plan:
     ----------
     settings: Hookline's settings.
     server: address of an existing server, or None for one of our own.
-    secrets: development secrets by variable, for the gateway alone.
+    secrets: the development secrets that the gateway makes up, by variable.
     instance: what the gateway is going to say that it is.
     """
 
@@ -120,8 +120,9 @@ def gateway(plan: Plan, sockets: Sequence[socket.socket]) -> Service:
     """
     return Service(
         name="Gateway",
-        command=(*HOOKLINE, "gateway"),
-        env={**plan.environment(), **plan.secrets},
+        # It makes them up itself, for sources that are added later as well.
+        command=(*HOOKLINE, "gateway", "--development-secrets"),
+        env=plan.environment(),
         log=plan.data / "logs" / "gateway.log",
         ready=answers(f"{bound_url(plan.settings)}/healthz"),
         sockets=sockets,

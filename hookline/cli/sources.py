@@ -44,14 +44,39 @@ def ls(*, json: Json = False) -> None:
     Example: hookline sources ls
     """
     system = find_system()
-    found = [{**facts, "address": f"{system.public_url}{facts['path']}"} for facts in _standings(system)]
+    answer = _in_force(system)
+    found = [{**facts, "address": f"{system.public_url}{facts['path']}"} for facts in answer["sources"]]
     if json:
-        print_json({"sources": found})
+        print_json({**answer, "sources": found})
         return
     print_table(("SOURCE", "RECIPE", "PROOF", "STATE", "TYPES", "ADDRESS"), [_row(facts) for facts in found])
     for facts in found:
         for fault in facts["faults"]:
             console().print(f"{facts['name']}: {fault}", style="yellow")
+    if answer["error"]:
+        console().print("The file cannot be used; the sources of before are in force:", style="red")
+        console().print(answer["error"], style="red", markup=False)
+
+
+@app.command(name="reload")
+def reload(*, json: Json = False) -> None:
+    """Let the gateway read the sources' file again now, and say what that changes.
+
+    The gateway does so by itself within two seconds of a change. A file that cannot be used changes nothing:
+    the sources of before stay in force, and this exits 1 and says why.
+
+    Example: hookline sources reload
+    """
+    with Gateway(find_system()) as gateway:
+        changed = gateway.post("/sources/reload", holds="sources")
+    if json:
+        print_json(changed)
+        return
+    for word in ("added", "removed", "changed"):
+        if changed[word]:
+            print(f"{word}: {', '.join(changed[word])}")
+    if not any(changed[word] for word in ("added", "removed", "changed")):
+        print(f"nothing changed: {', '.join(changed['sources']) or 'no sources'}")
 
 
 @app.command(name="test")
@@ -135,10 +160,11 @@ def rotation(source: Source, system: System) -> dict[str, Any]:
         if kind == "tokens"
         else f"At the provider, replace the secret by {value}"
     )
+    how = "Then start the gateway again." if new.isidentifier() else "The gateway reads it again by itself."
     steps = [
         f"{where} {new}: {value}",
-        f"In {system.settings.sources}, at `{source.name}`, write {kind}: {written}; then start the gateway"
-        " again. Both are good now.",
+        f"In {system.settings.sources}, at `{source.name}`, write {kind}: {written}. {how} Both are"
+        " good now.",
         f"{at_provider}.",
         f"Check with `hookline sources test {source.name}`, and wait until nothing comes with the old one.",
         f"Take {old} away, here and in {system.settings.sources}.",
@@ -146,16 +172,16 @@ def rotation(source: Source, system: System) -> dict[str, Any]:
     return {"source": source.name, "rotates": kind, "origin": new, "value": value, "steps": steps}
 
 
-def _standings(system: System) -> list[dict[str, Any]]:
+def _in_force(system: System) -> dict[str, Any]:
     try:
         with Gateway(system) as gateway:
-            found: list[dict[str, Any]] = gateway.get("/sources", holds="sources")["sources"]
+            found: dict[str, Any] = gateway.get("/sources", holds="sources")
             return found
     except GatewayError as failed:
         if failed.status is not None:
             raise
         print(f"hookline: {failed} What follows is how this shell sees the file.", file=sys.stderr)
-        return [standing(source, now()) for source in _sources(system).values()]
+        return {"error": None, "sources": [standing(each, now()) for each in _sources(system).values()]}
 
 
 def _sources(system: System) -> Sources:

@@ -19,7 +19,7 @@ from rich.tree import Tree
 
 from hookline.cli import lineage, services
 from hookline.cli.client import Gateway, GatewayError
-from hookline.cli.data_folder import development_secrets, locked, write_running
+from hookline.cli.data_folder import locked, write_running
 from hookline.cli.examples import enter_command, event_curl, github_curl, prepare_sample, tracking_curl
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
@@ -29,6 +29,7 @@ from hookline.cli.trace import await_final, print_tree
 from hookline.errors import HooklineError
 from hookline.settings import Settings, load_settings
 from hookline.sources import load_sources
+from hookline.sources.development import missing_secrets
 from hookline.supervisor import Service, Supervisor
 
 #: How long the sample event may take on a machine that is busy starting up.
@@ -56,30 +57,21 @@ def up(
         )
     settings = load_settings()
     with locked(settings.data):
-        plan = Plan(settings, server, missing_secrets(settings))
+        plan = Plan(settings, server, made_up_secrets(settings))
         sockets = services.listen(plan)
         # Before the gateway starts, which reads there what it is to say that it is.
         write_running(plan.data, _facts(plan, {}))
         return asyncio.run(_up(plan, sockets, sample=not no_sample and server is None))
 
 
-def missing_secrets(settings: Settings) -> Mapping[str, str]:
-    """Return development secrets for the variables that sources want and that are not set.
+def made_up_secrets(settings: Settings) -> Mapping[str, str]:
+    """Return the development secrets that the gateway is going to make up, or has.
 
-    Only on the loopback: elsewhere a source without its secret stays shut. Public keys are not made up,
-    since nobody could sign for them.
+    Only on the loopback: elsewhere a source without its secret stays shut.
     """
     if not settings.on_loopback:
         return {}
-    sources = load_sources(settings.sources, os.environ)
-    missing = {
-        name
-        for source in sources.values()
-        if not any(scheme.algorithm.public_key for scheme in source.recipe.schemes)
-        for name in source.missing
-        if name.isidentifier()
-    }
-    return development_secrets(settings.data, sorted(missing))
+    return missing_secrets(load_sources(settings.sources, os.environ), settings.data)
 
 
 async def _up(plan: Plan, sockets: Sequence[socket.socket], *, sample: bool) -> int:

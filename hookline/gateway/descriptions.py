@@ -199,9 +199,21 @@ LIST_SOURCES = Operation(
     name="listSources",
     summary="See which sources there are, and whether they are ready.",
     tag="Service",
-    says="In the order of `deployments/sources.yaml`, as this gateway has it. No secret is shown.",
+    says=(
+        "In the order of `deployments/sources.yaml`, as this gateway has it. No secret is shown. While the"
+        " file cannot be used, `error` says why, and the sources of before stay in force."
+    ),
     scope=Scope.READ,
     answers={200: Answered("All of them.", "SourceList")},
+)
+RELOAD_SOURCES = Operation(
+    name="reloadSources",
+    summary="Read the sources' file again, now.",
+    tag="Service",
+    says="The gateway does so by itself, within two seconds of a change to it or to a file with a secret.",
+    scope=Scope.ADMIN,
+    answers={200: Answered("What has changed.", "SourceChange")},
+    refusals=(409,),
 )
 READ_LINEAGE = Operation(
     name="readLineage",

@@ -35,7 +35,7 @@ from hookline.gateway.routing import not_allowed
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
 from hookline.lineage.callers import Callers
-from hookline.sources import Handshake, Headers, Knock, Reply
+from hookline.sources import Handshake, Headers, Knock, Reply, Source, Sources
 
 #: Types that nobody outside may send: Prefect's own feed, and our mirror in it.
 RESERVED_PREFIXES = ("prefect.", "hookline.")
@@ -56,9 +56,7 @@ class Doors:
         self._room = BodyRoom()
         self._proxies = Proxies(house.settings.trusted_proxies)
         self._keys = Meters("key", rate_of_keys(house.settings.key_rate))
-        self._sources = {
-            name: Meter("source", source.rate) for name, source in house.sources.items() if source.rate
-        }
+        self._sources: dict[str, Meter] = {}
 
     async def events(self, scope: Scope, receive: Receive) -> Reply:
         """Answer `POST /events`."""
@@ -101,6 +99,8 @@ class Doors:
     # POST /events ---------------------------------------------------------------------------------
 
     async def _take_events(self, scope: Scope, headers: Headers, receive: Receive) -> Reply:
+        # What is in force when a request begins counts until its end.
+        sources = self._house.sources
         query = _read_query(scope["query_string"])
         self._names.check("POST", headers)
         caller = self._house.access.identify(headers, query.get("access_token"))
@@ -114,7 +114,7 @@ class Doors:
             knock, door=caller.door, default_source=caller.default_source, default_id=key
         )
         for draft in drafts:
-            self._admit(draft, caller)
+            _admit(draft, caller, sources)
         if len(drafts) > 1:
             rates = self._keys.charge(caller.name, len(drafts) - 1)
         drafts = await self._callers.complete(drafts)
@@ -122,24 +122,6 @@ class Doors:
         if cloudevents.is_batch(headers):
             return await self._acknowledge_batch(recorded, wait_seconds, rates, receive)
         return await self._acknowledge(recorded[0], wait_seconds, rates, receive)
-
-    def _admit(self, draft: Draft, caller: Caller) -> None:
-        """Check that the sender of a draft may say what it says.
-
-        Raises
-        ------
-        Refusal: 403, the source or the type belongs to somebody else.
-        """
-        if draft.source in self._house.sources or draft.source in RESERVED_SOURCES:
-            raise Refusal(403, "reserved-source", f"Events of the source {draft.source} do not come here.")
-        if draft.type.startswith(RESERVED_PREFIXES):
-            raise Refusal(403, "reserved-type", "Types that begin with prefect. or hookline. are reserved.")
-        owner = self._house.sources.owner(draft.type)
-        if owner is not None:
-            raise Refusal(
-                403, "reserved-type", f"Types that begin with {owner.prefix} belong to {owner.name}."
-            )
-        caller.require_source(draft.source)
 
     async def _acknowledge(
         self, recorded: Recorded, wait_seconds: float, rates: HeaderPairs, receive: Receive
@@ -180,11 +162,19 @@ class Doors:
         if isinstance(outcome, Handshake):
             return outcome.reply
         # Only what is verified counts: nobody without the secret can use up the source's rate.
-        meter = self._sources.get(name)
-        rates = () if meter is None else meter.take(max(len(outcome), 1))
+        rates = self._take_rate(source, max(len(outcome), 1))
         recorded = await self._desk.record_all(outcome)
         reply = source.acknowledge_all([(each.id, status_of(each)) for each in recorded])
         return Reply(reply.status, reply.headers + rates, reply.body) if rates else reply
+
+    def _take_rate(self, source: Source, cost: int) -> HeaderPairs:
+        if source.rate is None:
+            return ()
+        meter = self._sources.get(source.name)
+        # What was used stays used when the sources are read again, unless the rate is another one.
+        if meter is None or meter.rate != source.rate:
+            meter = self._sources[source.name] = Meter("source", source.rate)
+        return meter.take(cost)
 
     async def _knock(
         self,
@@ -209,6 +199,23 @@ class Doors:
             token=token,
             verdict=verdict,
         )
+
+
+def _admit(draft: Draft, caller: Caller, sources: Sources) -> None:
+    """Check that the sender of a draft may say what it says.
+
+    Raises
+    ------
+    Refusal: 403, the source or the type belongs to somebody else.
+    """
+    if draft.source in sources or draft.source in RESERVED_SOURCES:
+        raise Refusal(403, "reserved-source", f"Events of the source {draft.source} do not come here.")
+    if draft.type.startswith(RESERVED_PREFIXES):
+        raise Refusal(403, "reserved-type", "Types that begin with prefect. or hookline. are reserved.")
+    owner = sources.owner(draft.type)
+    if owner is not None:
+        raise Refusal(403, "reserved-type", f"Types that begin with {owner.prefix} belong to {owner.name}.")
+    caller.require_source(draft.source)
 
 
 def _read_query(query_string: bytes) -> dict[str, str]:

@@ -8,6 +8,9 @@ from hookline.gateway.house import House
 from hookline.gateway.replies import json_reply
 from hookline.sources import Reply
 
+#: Without what is wrong: whoever asks needs no key.
+_STALE_SOURCES = "their file cannot be used, those of before are in force; GET /sources says why"
+
 
 async def healthz(house: House, exchange: Exchange) -> Reply:
     """Answer `GET /healthz`: the process lives."""
@@ -30,6 +33,7 @@ async def readyz(house: House, exchange: Exchange) -> Reply:
             "inbox": inbox,
             "prefect": prefect,
             "triggers": triggers,
+            "sources": "ok" if house.registry.fault is None else _STALE_SOURCES,
         },
         200 if inbox == "ok" else 503,
     )

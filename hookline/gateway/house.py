@@ -12,7 +12,7 @@ from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
-from hookline.sources import Sources
+from hookline.sources import Registry, Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class House:
     settings: the gateway's settings.
     inbox: the durable store.
     prefect: the Prefect server.
-    sources: the configured sources.
+    registry: the configured sources, which may change while the gateway runs.
     access: who may do what with which key.
     dispatcher: takes committed events.
     follower: follows started runs.
@@ -37,7 +37,7 @@ class House:
     settings: Settings
     inbox: Inbox
     prefect: PrefectApi
-    sources: Sources
+    registry: Registry
     access: Access
     dispatcher: Dispatcher
     follower: Follower
@@ -45,3 +45,8 @@ class House:
     rejections: RejectionLog
     claim_secret: bytes
     instance: str = ""
+
+    @property
+    def sources(self) -> Sources:
+        """Return the sources in force; whoever asks twice may be given two sets."""
+        return self.registry.sources

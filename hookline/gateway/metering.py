@@ -26,10 +26,13 @@ class Meter:
     clock: gives seconds that never go back.
     """
 
-    __slots__ = ("_clock", "_full_at", "_limit", "_name", "_per_seconds", "_policy", "_step_seconds")
+    __slots__ = (
+        "_clock", "_full_at", "_limit", "_name", "_per_seconds", "_policy", "_step_seconds", "rate",
+    )  # fmt: skip
 
     def __init__(self, name: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
+        self.rate = rate
         self._limit = rate.limit
         self._per_seconds = rate.per.total_seconds()
         self._step_seconds = self._per_seconds / rate.limit

@@ -36,6 +36,9 @@ async def read_metrics(house: House, exchange: Exchange) -> Reply:
         writes_waiting=house.inbox.writes_waiting,
         to_be_matched=house.dispatcher.waiting_to_be_matched,
         follows_prefect=house.follower.is_connected,
+        sources=len(house.sources),
+        sources_unusable=house.registry.fault is not None,
+        sources_read=dict(house.registry.counts),
     )
     form = form_for(exchange.headers.get("accept"))
     body = house.dispatcher.metrics.render(snapshot, form)

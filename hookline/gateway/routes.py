@@ -34,6 +34,7 @@ _ROUTES = (
     Route("POST", "/dead/{id}/replay", replays.replay_dead_letter, replaying.REPLAY_DEAD_LETTER),
     Route("GET", "/rejections", rejections.read_rejections, says.READ_REJECTIONS),
     Route("GET", "/sources", sources.list_sources, says.LIST_SOURCES),
+    Route("POST", "/sources/reload", sources.reload_sources, says.RELOAD_SOURCES),
     Route("GET", "/lineage/{kind}/{id*}", lineage.read_lineage, says.READ_LINEAGE),
     Route("GET", "/metrics", metrics.read_metrics, metrics.READ_METRICS),
     Route("GET", "/healthz", health.healthz, says.HEALTHZ),

@@ -188,7 +188,14 @@ SCHEMAS: dict[str, Schema] = {
         size={**COUNT, "description": "Bytes that the sender announced."},
     ),
     "RejectionPage": exactly(rejections=array(ref("Rejection")), next=nullable(ref("Cursor"))),
-    "SourceList": exactly(sources=array(ref("Source"))),
+    "SourceList": exactly(
+        file={**nullable(TEXT), "description": "The file that declares them."},
+        since={**MOMENT, "description": "When they came into force."},
+        error={**nullable(TEXT), "description": "Why the file cannot be used."},
+        development=array({**TEXT, "description": "A variable whose secret was made up for development."}),
+        sources=array(ref("Source")),
+    ),
+    "SourceChange": exactly(added=array(TEXT), removed=array(TEXT), changed=array(TEXT), sources=array(TEXT)),
     "Source": exactly(
         name=TEXT,
         recipe={**TEXT, "description": "A built-in recipe, or `inline`."},
@@ -230,8 +237,9 @@ SCHEMAS: dict[str, Schema] = {
                 "type": ["string", "null"],
                 "description": "The version in force.",
             },
+            "sources": {**TEXT, "description": "`ok`, or that their file cannot be used."},
         },
-        "required": ["status", "inbox", "prefect", "triggers"],
+        "required": ["status", "inbox", "prefect", "triggers", "sources"],
     },
     "Problem": {
         "type": "object",

@@ -29,7 +29,7 @@ from hookline.mirror import mirror_for_ever
 from hookline.prefect_api import PrefectApi, RunInfo, require_address
 from hookline.retention import Limits, retain_for_ever
 from hookline.settings import Settings
-from hookline.sources import load_sources
+from hookline.sources import Registry
 from hookline.stamps import link_key, link_text
 
 try:
@@ -43,19 +43,24 @@ log = logging.getLogger(__name__)
 SWITCH_SECONDS = 0.0005
 
 
-def run(settings: Settings, instance: str, listens: Callable[[int], None]) -> None:
+def run(
+    settings: Settings, instance: str, listens: Callable[[int], None], *, development: bool = False
+) -> None:
     """Run `serve` in an event loop of its own, the fast one where the system has it."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-        runner.run(serve(settings, instance, listens))
+        runner.run(serve(settings, instance, listens, development=development))
 
 
-async def serve(settings: Settings, instance: str, listens: Callable[[int], None]) -> None:
+async def serve(
+    settings: Settings, instance: str, listens: Callable[[int], None], *, development: bool = False
+) -> None:
     """Run gateway and dispatcher until SIGTERM or SIGINT.
 
     Parameters
     ----------
     instance: what the gateway says that it is.
     listens: told the port once connections are taken.
+    development: sources whose secrets are not set get some for development; on the loopback alone.
 
     Raises
     ------
@@ -65,7 +70,7 @@ async def serve(settings: Settings, instance: str, listens: Callable[[int], None
     """
     check_exposure(settings)
     require_address()
-    async with open_house(settings, instance) as (house, works):
+    async with open_house(settings, instance, development=development) as (house, works):
         _tune()
 
         def refused(refusal: Refusal, remote: str) -> None:
@@ -102,10 +107,12 @@ def check_exposure(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def open_house(
-    settings: Settings, instance: str
+    settings: Settings, instance: str, *, development: bool
 ) -> AsyncIterator[tuple[House, list[asyncio.Task[None]]]]:
     """Open all parts; give them, and the tasks of those that work by themselves until the end."""
-    sources = load_sources(settings.sources, os.environ)
+    registry = Registry.open(
+        settings.sources, os.environ, settings.data if development and settings.on_loopback else None
+    )
     keys = Access.from_keys(settings.api_keys)
     targets = Targets.from_settings(settings)
     changes = Changes()
@@ -139,7 +146,7 @@ async def open_house(
             settings=settings,
             inbox=inbox,
             prefect=prefect,
-            sources=sources,
+            registry=registry,
             access=keys,
             dispatcher=dispatcher,
             follower=follower,
@@ -153,6 +160,7 @@ async def open_house(
             for work in (
                 dispatcher.run(),
                 follower.run(),
+                registry.watch(),
                 mirror_for_ever(inbox, prefect),
                 link_for_ever(links, prefect, settings.gateway_url),
                 house.rejections.write_for_ever(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,11 +24,12 @@ from hookline.sources.pubsub import PubSubVerifier
 from hookline.sources.recipe import Algorithm, Recipe, Scheme, builtin, recipe_names
 from hookline.sources.replays import SHORT_WINDOW, default_window
 from hookline.sources.schema import Schema, SchemaError
-from hookline.sources.secret import Found, LiteralSecret, find_secrets
+from hookline.sources.secret import IN_FILE, Found, LiteralSecret, find_secrets
 from hookline.sources.sns import SnsVerifier
-from hookline.sources.source import Source, dropped_headers
+from hookline.sources.source import Source, Sources, dropped_headers
 from hookline.sources.template import Template
 from hookline.sources.verifiers import make_verifiers
+from hookline.sources.watched import Files, stamp
 from hookline.yaml_text import Document, YamlFault, read_yaml
 
 RESERVED_PREFIXES = ("prefect.", "hookline.")
@@ -38,37 +39,9 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MARKED = re.compile(r"\$<([A-Za-z_][A-Za-z0-9_]*)>")
 
 
-class Sources(Mapping[str, Source]):
-    """The configured sources by name, in the order of the file."""
-
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        self._sources = dict(sources)
-        self._prefixes = tuple(source.prefix for source in self._sources.values())
-
-    def __getitem__(self, name: str) -> Source:
-        """Return the source of that name."""
-        return self._sources[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self._sources)
-
-    def __len__(self) -> int:
-        """Return the number of sources."""
-        return len(self._sources)
-
-    def __repr__(self) -> str:
-        """Name the sources."""
-        return f"Sources({', '.join(self._sources)})"
-
-    def owner(self, type: str) -> Source | None:
-        """Return the source that a type's prefix belongs to: nobody else may send such events."""
-        if not type.startswith(self._prefixes):
-            return None
-        return next(each for each in self._sources.values() if type.startswith(each.prefix))
-
-
-def load_sources(path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_guarded) -> Sources:
+def load_sources(
+    path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_guarded, *, files: Files | None = None
+) -> Sources:
     """Read the file that declares sources. A file that does not exist declares none.
 
     Parameters
@@ -76,12 +49,13 @@ def load_sources(path: Path, environ: Mapping[str, str], fetch: Fetch = fetch_gu
     path: the YAML file; paths in it are relative to its folder.
     environ: where `${NAME}` is looked up.
     fetch: how keys and certificates are fetched.
+    files: is given every file that was looked at, with its state from before.
 
     Raises
     ------
     SourcesError: the file cannot be used; names every fault with its place, source and key.
     """
-    loader = _Loader(path, environ, fetch)
+    loader = _Loader(path, environ, fetch, files=files)
     sources = loader.sources()
     if loader.faults:
         raise SourcesError(*in_order(loader.faults))
@@ -109,17 +83,24 @@ class _Loader:
 
     Parameters
     ----------
-    path, environ, fetch: as for `load_sources`.
+    path, environ, fetch, files: as for `load_sources`.
     unset_is_fatal: a variable that is not set is an error where the source cannot do without it.
     """
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], fetch: Fetch, *, unset_is_fatal: bool = True
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        fetch: Fetch,
+        *,
+        files: Files | None = None,
+        unset_is_fatal: bool = True,
     ) -> None:
         self.faults: list[Fault] = []
         self._path = path
         self._environ = environ
         self._fetch = fetch
+        self._files = {} if files is None else files
         self._unset_is_fatal = unset_is_fatal
         self._document = Document(None, None)
 
@@ -129,7 +110,13 @@ class _Loader:
         read = {str(name): self._source(str(name), raw) for name, raw in entries.items()}
         return {name: source for name, source in read.items() if source is not None}
 
+    def _watch(self, path: Path) -> Path:
+        # Before it is read: what changes while it is read is seen later.
+        self._files.setdefault(path, stamp(path))
+        return path
+
     def _entries(self) -> Mapping[Any, Any]:
+        self._watch(self._path)
         try:
             # YAML does not allow `${NAME}` bare within brackets, where everybody writes it.
             self._document = read_yaml(_VARIABLE.sub(r"$<\1>", self._path.read_text(encoding="utf-8-sig")))
@@ -217,7 +204,11 @@ class _Loader:
             sunset=entry.sunset,
             dropped=dropped_headers(recipe),
             fetch=self._fetch,
-        )
+            made_of=(
+                entry, recipe, secrets, tokens, verify_tokens,
+                {kind: schema.document for kind, schema in schemas.items()},
+            ),
+        )  # fmt: skip
 
     def _entry(self, name: str, raw: Any) -> Entry | None:
         if not _NAME.fullmatch(name) or f"{name}." in RESERVED_PREFIXES:
@@ -271,6 +262,9 @@ class _Loader:
         return None
 
     def _found(self, name: str, key: str, references: Sequence[str], *, public: bool = False) -> Found:
+        for reference in references:
+            if reference.startswith(IN_FILE):
+                self._watch(self._path.parent / reference.removeprefix(IN_FILE))
         try:
             found = find_secrets(references, self._environ, self._path.parent, public=public)
         except LiteralSecret as wrong:
@@ -304,7 +298,9 @@ class _Loader:
     def _schema(self, name: str, kind: str, schema: str | bool | dict[str, Any]) -> Schema | None:
         try:
             document = (
-                orjson.loads((self._path.parent / schema).read_bytes()) if isinstance(schema, str) else schema
+                orjson.loads(self._watch(self._path.parent / schema).read_bytes())
+                if isinstance(schema, str)
+                else schema
             )
             return Schema(document)
         except (OSError, orjson.JSONDecodeError, SchemaError) as wrong:

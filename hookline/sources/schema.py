@@ -26,6 +26,7 @@ class Schema:
     """
 
     def __init__(self, document: Any) -> None:
+        self.document = document
         try:
             self._validator = jsonschema_rs.validator_for(document, retriever=_nothing_outside)
         except (ValueError, TypeError, jsonschema_rs.ReferencingError) as wrong:

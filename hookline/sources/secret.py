@@ -11,6 +11,9 @@ from pathlib import Path
 
 from hookline.sources.recipe import Key
 
+#: What a reference to a mounted file begins with.
+IN_FILE = "file:"
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -78,8 +81,8 @@ def find_secrets(
         variable = _VARIABLE.fullmatch(reference.strip())
         if variable is not None:
             origin, text = variable[1], environ.get(variable[1], "")
-        elif reference.startswith("file:"):
-            origin = reference.removeprefix("file:")
+        elif reference.startswith(IN_FILE):
+            origin = reference.removeprefix(IN_FILE)
             text = _read_file(folder / origin)
         elif public:
             origin, text = f"key {number}", reference

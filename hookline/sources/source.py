@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -67,6 +67,7 @@ class Source:
     foreign: type prefixes of other sources, which its events may not have.
     dropped: names of headers that are not kept with events.
     fetch: how an address is visited to confirm a subscription.
+    made_of: all that it was made of, to be compared with that of another reading.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Source:
     foreign: tuple[str, ...] = field(default=(), repr=False)
     dropped: frozenset[bytes] = field(default=frozenset(), repr=False)
     fetch: Fetch | None = field(default=None, repr=False)
+    made_of: Any = field(default=None, repr=False)
 
     @property
     def prefix(self) -> str:
@@ -182,7 +184,7 @@ class Source:
             raise Refusal(
                 503,
                 "no-secret",
-                f"The source {self.name} is not ready: set {' or '.join(self.missing)}, then start again.",
+                f"The source {self.name} is not ready: set {' or '.join(self.missing)}.",
                 headers={"Retry-After": "60"},
             )
         if self.sunset is not None and knock.received >= self.sunset:
@@ -303,3 +305,33 @@ class Source:
         schema = self.schemas.get(kind)
         if schema is not None:
             schema.check(data, kind)
+
+
+class Sources(Mapping[str, Source]):
+    """The configured sources by name, in the order of the file."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = dict(sources)
+        self._prefixes = tuple(source.prefix for source in self._sources.values())
+
+    def __getitem__(self, name: str) -> Source:
+        """Return the source of that name."""
+        return self._sources[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        """Return the number of sources."""
+        return len(self._sources)
+
+    def __repr__(self) -> str:
+        """Name the sources."""
+        return f"Sources({', '.join(self._sources)})"
+
+    def owner(self, type: str) -> Source | None:
+        """Return the source that a type's prefix belongs to: nobody else may send such events."""
+        if not type.startswith(self._prefixes):
+            return None
+        return next(each for each in self._sources.values() if type.startswith(each.prefix))

@@ -15,7 +15,10 @@ def standing(source: Source, at: datetime) -> dict[str, Any]:
     ----------
     at: when; a source may be retired by then.
     """
-    faults = [f"set {name}, then start the gateway again" for name in source.missing]
+    faults = [
+        f"set {name}, then start the gateway again" if name.isidentifier() else f"put the secret into {name}"
+        for name in source.missing
+    ]
     faults += [f"a secret cannot be used: {wrong}" for wrong in source.unusable]
     retired = source.sunset is not None and source.sunset <= at
     return {

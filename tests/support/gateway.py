@@ -27,7 +27,7 @@ from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Inbox, StoredBody, StoredEvent
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
-from hookline.sources import Sources, load_sources
+from hookline.sources import Registry, Sources
 from hookline.triggers import Trigger
 from tests.support.servers import free_port
 
@@ -122,7 +122,9 @@ async def running_gateway(
                 settings=chosen,
                 inbox=inbox,
                 prefect=prefect,
-                sources=load_sources(chosen.sources, environ or {}) if isinstance(sources, str) else sources,
+                registry=Registry.open(chosen.sources, environ or {})
+                if isinstance(sources, str)
+                else Registry(sources),
                 access=Access.from_keys(keys),
                 dispatcher=dispatcher,
                 follower=Follower(inbox, prefect, changes=changes, on_finished=lambda news: None),

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from hookline.cli import services
-from hookline.cli.data_folder import development_secrets, locked, read_running, write_running
+from hookline.cli.data_folder import locked, read_running, write_running
 from hookline.cli.examples import event_curl, github_curl, prepare_sample
 from hookline.cli.services import Plan
-from hookline.cli.up import missing_secrets
+from hookline.cli.up import made_up_secrets
 from hookline.errors import HooklineError
 from hookline.settings import Settings
+from hookline.sources import load_sources
+from hookline.sources.development import development_secrets, missing_secrets
 
 SOURCES = """
 sources:
@@ -64,11 +66,12 @@ def test_an_existing_server_is_used_with_the_persons_own_prefect_settings(
     assert "PREFECT_HOME" not in env
 
 
-def test_only_the_gateway_gets_the_secrets(settings: Settings) -> None:
-    """Flows have no business with them."""
+def test_only_the_gateway_has_the_secrets(settings: Settings) -> None:
+    """It makes them up itself, as sources come; flows have no business with them."""
     plan = Plan(settings, None, {"GITHUB_WEBHOOK_SECRET": "s"})
-    assert services.gateway(plan, []).env["GITHUB_WEBHOOK_SECRET"] == "s"
-    assert "GITHUB_WEBHOOK_SECRET" not in services.worker(plan).env | services.server(plan).env
+    assert "--development-secrets" in services.gateway(plan, []).command
+    for service in (services.gateway(plan, []), services.worker(plan), services.server(plan)):
+        assert "GITHUB_WEBHOOK_SECRET" not in service.env
 
 
 @pytest.mark.parametrize("setting", ["HOOKLINE_PORT", "HOOKLINE_PREFECT_PORT"])
@@ -87,18 +90,28 @@ def test_secrets_for_development_are_made_once_and_for_the_owners_eyes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For each variable that is not set; the same at each start; in a file that only its owner can read."""
-    made = missing_secrets(settings)
+    made = made_up_secrets(settings)
     assert made.keys() == {"GITHUB_WEBHOOK_SECRET", "STRIPE_SECRET"}
     assert len(set(made.values())) == 2
-    assert missing_secrets(settings) == made
+    assert made_up_secrets(settings) == made
     assert stat.S_IMODE((settings.data / "development-secrets.json").stat().st_mode) == 0o600
     monkeypatch.setenv("STRIPE_SECRET", "a real one")
-    assert missing_secrets(settings) == {"GITHUB_WEBHOOK_SECRET": made["GITHUB_WEBHOOK_SECRET"]}
+    assert made_up_secrets(settings) == {"GITHUB_WEBHOOK_SECRET": made["GITHUB_WEBHOOK_SECRET"]}
+
+
+def test_a_secret_for_basic_authentication_has_a_user(tmp_path: Path) -> None:
+    """Without one it would be of no use."""
+    (tmp_path / "sources.yaml").write_text("sources: {azure: {recipe: azure-devops, secrets: [${AZURE}]}}")
+    sources = load_sources(tmp_path / "sources.yaml", {})
+    made = missing_secrets(sources, tmp_path)
+    assert made["AZURE"].startswith("hookline:")
+    assert not load_sources(tmp_path / "sources.yaml", made)["azure"].unusable
+    assert missing_secrets(sources, tmp_path) == made
 
 
 def test_off_the_loopback_no_secret_is_made_up(settings: Settings) -> None:
     """A source without its secret stays shut there."""
-    assert missing_secrets(settings.model_copy(update={"host": "0.0.0.0"})) == {}  # noqa: S104 (nothing is bound)
+    assert made_up_secrets(settings.model_copy(update={"host": "0.0.0.0"})) == {}  # noqa: S104 (nothing is bound)
     assert not settings.data.exists()
 
 
@@ -117,9 +130,9 @@ def test_one_up_holds_a_data_folder(tmp_path: Path) -> None:
 
 def test_a_secret_that_is_known_is_not_lost_when_others_come(tmp_path: Path) -> None:
     """Sources may be added and taken away; a secret once configured at a sender stays good."""
-    first = development_secrets(tmp_path, ["A"])
-    development_secrets(tmp_path, ["B"])
-    assert development_secrets(tmp_path, ["A"]) == first
+    first = development_secrets(tmp_path, {"A": ""})
+    development_secrets(tmp_path, {"B": ""})
+    assert development_secrets(tmp_path, {"A": ""}) == first
 
 
 def test_the_sample_brings_its_files_along(settings: Settings, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hookline.gateway.pages.log import first_curl
 from hookline.gateway.pages.serving import View
 from hookline.gateway.pages.visitor import Form, Visitor
 from hookline.inbox import StoredEvent, browsing
-from hookline.sources import Handshake, Headers, Knock, Source, sign
+from hookline.sources import Handshake, Headers, Knock, Source, sign, standing
 
 #: Names of senders at `/events` that the page lists.
 SENDERS = 50
@@ -63,25 +63,25 @@ async def source_list(house: House, exchange: Exchange, visitor: Visitor) -> Vie
         "sources": [_listed(house, source, newest.get(name)) for name, source in house.sources.items()],
         "senders": [event for name, event in newest.items() if name not in house.sources],
         "curl": first_curl(house),
+        "fault": house.registry.fault,
+        "since": house.registry.since,
     }
     return View("sources", values)
 
 
 def _listed(house: House, source: Source, last: StoredEvent | None) -> Listed:
-    retired = source.sunset is not None and source.sunset <= now()
-    faults = [f"Set {name}, then start the gateway again." for name in source.missing]
-    faults += [f"A secret cannot be used: {wrong}." for wrong in source.unusable]
+    stands = standing(source, now())
     title = source.recipe.title
     return Listed(
         name=source.name,
-        condition="retired" if retired else "ready" if source.ready else "not ready",
+        condition=stands["state"],
         recipe=title
         if title.lower() == source.recipe_name
         else f"{title or 'recipe'} ({source.recipe_name})",
         verified=source.recipe.verified or not source.recipe.docs,
         address=_address(house, source, "<token>" if source.needs_token else None),
         prefix=source.prefix,
-        faults=tuple(faults),
+        faults=tuple(f"{fault[:1].upper()}{fault[1:]}." for fault in stands["faults"]),
         last=last,
         untestable=_untestable(house, source),
     )

@@ -26,7 +26,7 @@ from hookline.gateway.rejecting import RejectionLog
 from hookline.inbox import Dispatch, DispatchStatus, Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
-from hookline.sources import Sources, load_sources
+from hookline.sources import Registry, Sources, load_sources
 from hookline.triggers import Trigger
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -68,7 +68,7 @@ async def open_house(folder: Path, *keys: str, url: str = "", database: str = ""
             settings=settings,
             inbox=inbox,
             prefect=prefect,
-            sources=_sources(),
+            registry=Registry(_sources()),
             access=Access.from_keys(keys),
             dispatcher=dispatcher,
             follower=Follower(inbox, prefect, changes=changes, on_finished=lambda deployment_id: None),
