@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from hookline.inbox import Inbox
-from hookline.inbox.books import NAMED, Books, Fault, StartedRun, books, started_runs
+from hookline.inbox.books import Books, StartedRun, books, started_runs
+from hookline.inbox.faults import NAMED, Fault
+from hookline.inbox.proving import Proof, prove
 from hookline.prefect_api import PrefectApi
 
 #: Started dispatches that Prefect is asked about at once.
@@ -43,6 +46,7 @@ class Audit:
     Parameters
     ----------
     books: the inbox's counts and rules.
+    proof: what the chain proves of the inbox's rows.
     runs: started dispatches that Prefect was asked about; None where it was not asked.
     gone: runs that Prefect was seen to have, and that were deleted since: no fault.
     missing: dispatches without their run, or with a second one; the first `NAMED` of them.
@@ -50,6 +54,7 @@ class Audit:
     """
 
     books: Books
+    proof: Proof
     runs: int | None = None
     gone: int = 0
     missing: tuple[Missing, ...] = ()
@@ -58,7 +63,7 @@ class Audit:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Return the rules that do not hold."""
-        return self.books.faults
+        return self.books.faults + self.proof.faults
 
     @property
     def balances(self) -> bool:
@@ -67,22 +72,33 @@ class Audit:
 
 
 async def audit(
-    inbox: Inbox, prefect: PrefectApi | None, *, progress: Callable[[int], None] = lambda _: None
+    inbox: Inbox,
+    prefect: PrefectApi | None,
+    *,
+    deep: bool = False,
+    older_until: datetime | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Audit:
     """Hold the inbox's books against each other, and its started dispatches against Prefect.
 
     Parameters
     ----------
     prefect: None leaves Prefect out.
+    deep: read every body, and compare it with its digest.
+    older_until: until then an older version, which knows no chain, wrote to this inbox too.
     progress: told how many started dispatches have been looked at.
 
     Raises
     ------
     InboxError, PrefectUnavailable, PrefectRefused: it could not be finished.
     """
-    found = await inbox.read(books)
+
+    def look(connection: Any) -> tuple[Books, Proof]:
+        return books(connection), prove(connection, deep=deep, older_until=older_until)
+
+    found, proof = await inbox.read(look)
     if prefect is None:
-        return Audit(found)
+        return Audit(found, proof)
     runs, gone = 0, 0
     wrong: list[tuple[StartedRun, str]] = []
     wrong_count = 0
@@ -110,7 +126,7 @@ async def audit(
         if not page:
             break
     missing = tuple(Missing(run.dispatch_id, run.event_id, run.flow_run_id, why) for run, why in wrong)
-    return Audit(found, runs, gone, missing, wrong_count)
+    return Audit(found, proof, runs, gone, missing, wrong_count)
 
 
 def _started(after: str, connection: Any) -> list[StartedRun]:

@@ -9,25 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text
 
 from hookline.inbox import counting
+from hookline.inbox.faults import NAMED, Fault
 from hookline.inbox.records import DispatchStatus, EventStatus
 from hookline.inbox.schema import bodies, dispatches, events
-
-#: Rows named for each fault; a broken inbox would fill the screen.
-NAMED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Rows that break a rule of the books.
-
-    Parameters
-    ----------
-    rule: what should hold.
-    ids: the rows, `NAMED` at most.
-    """
-
-    rule: str
-    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +64,14 @@ def books(connection: Connection) -> Books:
         for name, total in totals.items()
         if name.startswith("pruned.") and name != "pruned.duplicates"
     }
-    faults = [Fault(rule, rows) for rule, find in RULES if (rows := find(connection))]
+    faults = [Fault(rule, rows, len(rows)) for rule, find in RULES if (rows := find(connection))]
     received = totals.get("received", 0)
     accounted = sum(by_status.values()) + sum(pruned.values())
     if received != accounted:
-        faults.append(Fault(f"received {received} events, and {accounted} are accounted for", ()))
+        faults.append(Fault(f"received {received} events, and {accounted} are accounted for"))
     counted, found = totals.get("duplicates", 0), duplicates + totals.get("pruned.duplicates", 0)
     if counted != found:
-        faults.append(Fault(f"counted {counted} duplicates, and events have {found}", ()))
+        faults.append(Fault(f"counted {counted} duplicates, and events have {found}"))
     return Books(
         received=received,
         by_status=by_status,

@@ -33,3 +33,9 @@ def totals(connection: Connection) -> dict[str, int]:
         select(counters.c.name, func.sum(counters.c.value)).group_by(counters.c.name)
     ).tuples()
     return {name: int(value) for name, value in rows}
+
+
+def pruned_events(totals: dict[str, int]) -> int:
+    """Return how many events retention has taken, of whatever status."""
+    names = (name for name in totals if name.startswith("pruned.") and name != "pruned.duplicates")
+    return sum(totals[name] for name in names)

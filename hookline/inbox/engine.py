@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from hookline.errors import InboxError
+from hookline.inbox.chain import link_hash
 from hookline.private_files import make_private_file
 
 #: Another process may hold the write lock for a while (a backup, a vacuum); wait, then say so. Senders
@@ -109,6 +110,7 @@ def _open_sqlite(url: URL, *, writing: bool) -> Engine:
     def _configure(connection: Any, _record: Any) -> None:
         # We say BEGIN ourselves; the driver would begin late and deferred.
         connection.isolation_level = None
+        connection.create_function("chain_hash", 2, link_hash, deterministic=True)
         for pragma in (
             # Takes effect on an empty database only; retention then gives space back in small steps.
             "auto_vacuum=INCREMENTAL",

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select, text, update
 
+from hookline.inbox import chain
 from hookline.inbox.records import DispatchStatus, NewDispatch, from_micros, to_micros
 from hookline.inbox.schema import DEBOUNCING, HELD, KEYED, dispatches
 from hookline.inbox.standing import refresh_status
@@ -87,6 +88,7 @@ def _debounce(connection: Connection, row: dict[str, Any], new: NewDispatch, at:
             .where(dispatches.c.id.in_(ids) | dispatches.c.merged_into.in_(ids))
             .values(status=DispatchStatus.MERGED.value, merged_into=row["id"], due_us=None, reason=None)
         )
+        chain.note_settled(connection, "merged_into", row["id"])
         refresh_status(connection, [each.event_id for each in held])
     return waits
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, or_, select, text
 
-from hookline.inbox import counting
+from hookline.inbox import chain, counting
 from hookline.inbox.records import DispatchStatus, EventStatus, first_id_at
 from hookline.inbox.schema import bodies, dispatches, events, mirror_outbox, rejections, replays
 
@@ -40,6 +40,9 @@ def prune_events(
     gone = [row for row in rows if row.id in over]
     if gone:
         ids = [row.id for row in gone]
+        made = connection.scalars(select(dispatches.c.id).where(dispatches.c.event_id.in_(ids)))
+        chain.note_gone(connection, chain.DISPATCH_PRUNED, made.all())
+        chain.note_gone(connection, chain.PRUNED, ids)
         for table, column in (
             (bodies, bodies.c.event_id),
             (dispatches, dispatches.c.event_id),
@@ -59,8 +62,10 @@ def prune_bodies(
     """Forget the bodies of the oldest events that are over; otherwise as `prune_events`."""
     rows, following = _next(connection, after, before, limit)
     over = _without_unfinished(connection, [row.id for row in rows if row.status in _OVER])
-    gone = connection.execute(delete(bodies).where(bodies.c.event_id.in_(over)))
-    return gone.rowcount, following
+    kept = connection.scalars(select(bodies.c.event_id).where(bodies.c.event_id.in_(over))).all()
+    chain.note_gone(connection, chain.BODY_PRUNED, kept)
+    connection.execute(delete(bodies).where(bodies.c.event_id.in_(kept)))
+    return len(kept), following
 
 
 def prune_rejections(connection: Connection, *, before: datetime, limit: int) -> int:

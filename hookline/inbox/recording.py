@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, bindparam, select, update
 
-from hookline.inbox import counting
+from hookline.inbox import chain, counting
 from hookline.inbox.driver import Driver
 from hookline.inbox.records import Arrival, EventStatus, Recorded, storable, to_micros
 from hookline.inbox.routing import trigger_set_in_force
@@ -23,7 +24,7 @@ DIGEST_BYTES = 16
 _EVENT_COLUMNS = (
     "id", "door", "source", "source_id", "dedup_key", "type", "subject", "time_us", "accepted_us", "status",
     "routed_us", "trigger_set", "digest", "body_dedup", "size", "by_reference", "cause_event",
-    "cause_flow_run", "cause_task_run", "depth", "traceparent", "tracestate", "verdict", "remote",
+    "cause_flow_run", "cause_task_run", "depth", "traceparent", "tracestate", "verdict", "remote", "salt",
 )  # fmt: skip
 _BODY_COLUMNS = ("event_id", "body", "body_format", "content_type", "headers")
 _DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _BODY_DEDUP, _CAUSE, _DEPTH = (
@@ -34,6 +35,8 @@ _DOOR, _DEDUP_KEY, _ACCEPTED, _STATUS, _ROUTED, _TRIGGER_SET, _DIGEST, _BODY_DED
     )
 )  # fmt: skip
 _ID = 0
+_SALT = _EVENT_COLUMNS.index("salt")
+_fixed = itemgetter(*(_EVENT_COLUMNS.index(name) for name in chain.EVENT_FIELDS))
 
 Row = list[Any]
 
@@ -56,20 +59,26 @@ def record(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded
     arrivals: in order of arrival; several may have the same `source_id`.
     """
     driver = Driver(connection)
-    rows = [_event_row(arrival) for arrival in arrivals]
+    written = [_body_row(arrival) for arrival in arrivals]
+    salts = chain.salts(len(arrivals))
+    rows = [_event_row(*each) for each in zip(arrivals, written, salts, strict=True)]
     _set_depths(connection, rows)
     _ignore_unexpected(driver, arrivals, rows)
     fresh = _insert_new(connection, driver, arrivals, rows)
-    new = arrivals if fresh is None else [each for each in arrivals if each.id in fresh]
-    driver.insert(bodies.name, _BODY_COLUMNS, [_body_row(each) for each in new])
+    new, bodies_of_new = rows, written
+    if fresh is not None:
+        new = [row for row in rows if row[_ID] in fresh]
+        bodies_of_new = [body for body in written if body[_ID] in fresh]
+    driver.insert(bodies.name, _BODY_COLUMNS, bodies_of_new)
     if new:
         driver.run(counting.add_statement(connection), ("received", len(new)))
+        chain.note(connection, [_entry(row) for row in new], received=len(new))
     if fresh is None:
         return [_recorded(row) for row in rows]
     return _outcomes(connection, driver, arrivals, rows, fresh)
 
 
-def _event_row(arrival: Arrival) -> Row:
+def _event_row(arrival: Arrival, body: Row, salt: bytes) -> Row:
     draft = arrival.draft
     digest = body_digest(draft.body)
     accepted_us = to_micros(arrival.accepted)
@@ -99,7 +108,16 @@ def _event_row(arrival: Arrival) -> Row:
         draft.tracestate,
         storable(draft.verdict),
         storable(draft.remote),
+        salt + chain.envelope_leaf(salt, *body[2:]),
     ]
+
+
+def _entry(row: Row) -> bytes:
+    """Return a new event's entry in the chain."""
+    key, salt = chain.key(row[_ID]), row[_SALT]
+    if row[_ROUTED] is None:
+        return chain.ACCEPTED + key + chain.leaf(salt, _fixed(row))
+    return chain.IGNORED + key + chain.leaf(salt, (*_fixed(row), row[_ROUTED], row[_TRIGGER_SET]))
 
 
 def _optional(text: str | None) -> str | None:
@@ -202,11 +220,13 @@ def _outcomes(
         if first is None:
             raise Vanished
         first_id, first_digest = first
-        conflict = first_digest != row[_DIGEST]
+        # One whose data was erased has no digest any more.
+        conflict = first_digest not in (row[_DIGEST], b"")
         outcomes.append(Recorded(first_id, duplicate=True, conflict=conflict))
         # A strict door turns a conflict away: that is a rejection, not a duplicate.
         if not (conflict and arrival.draft.strict):
             seen_again.append({"the_id": first_id, "one_more": int(conflict)})
+            chain.note_again(connection, first_id, conflict=conflict)
     _count_again(connection, seen_again)
     return outcomes
 

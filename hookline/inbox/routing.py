@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from hookline.inbox import holding
+from hookline.inbox import chain, holding
 from hookline.inbox.driver import Driver
 from hookline.inbox.reading import dispatch_from_row
 from hookline.inbox.records import (
@@ -129,12 +130,13 @@ def _route_together(
         made = [writing.row(index, routing, new, 0) for new in routing.dispatches]
         rows[routing.event_id] = made
         by_status.setdefault(derived_status({row["status"] for row in made}), []).append(routing.event_id)
-    driver = Driver(writing.connection)
     marked: set[str] = set()
     for status, ids in sorted(by_status.items()):
-        marked |= _mark_routed(driver, ids, status, routings[0][1].trigger_set, writing.at)
+        marked |= _mark_routed(writing, ids, status, routings[0][1].trigger_set)
     new = [row for event_id, made in rows.items() if event_id in marked for row in made]
+    driver = Driver(writing.connection)
     if new:
+        chain.note_made(writing.connection, new)
         driver.insert(dispatches.name, tuple(new[0]), [tuple(row.values()) for row in new])
     goes = dict.fromkeys(row["event_id"] for row in new if row["status"] not in NEVER_RUNS)
     driver.insert(mirror_outbox.name, ("event_id",), [(event_id,) for event_id in goes])
@@ -142,15 +144,18 @@ def _route_together(
 
 
 def _mark_routed(
-    driver: Driver, event_ids: Sequence[str], status: EventStatus, trigger_set: int, at: datetime
+    writing: _Writing, event_ids: Sequence[str], status: EventStatus, trigger_set: int
 ) -> set[str]:
     """Mark events as routed, all at once; return the ids of those that were not before."""
-    return driver.run_for(
+    routed_us = to_micros(writing.at)
+    marked = Driver(writing.connection).run_for(
         "UPDATE events SET status = ?, routed_us = ?, trigger_set = ?"
         " WHERE status = ? AND id IN ({keys}) RETURNING id",
-        (status.value, to_micros(at), trigger_set, EventStatus.ACCEPTED.value),
+        (status.value, routed_us, trigger_set, EventStatus.ACCEPTED.value),
         event_ids,
     )
+    chain.note_routed(writing.connection, list(marked), routed_us, trigger_set)
+    return marked
 
 
 #: What the database gives a new dispatch where its row does not say.
@@ -172,7 +177,7 @@ def _route_apart(
     connection = writing.connection
     first = [routing.event_id for _, routing in routings if not routing.replay]
     trigger_set = routings[0][1].trigger_set
-    left = _mark_routed(Driver(connection), first, EventStatus.PENDING, trigger_set, writing.at)
+    left = _mark_routed(writing, first, EventStatus.PENDING, trigger_set)
     routed: list[str] = []
     made: list[str] = []
     for index, routing in routings:
@@ -216,6 +221,7 @@ def _make_dispatches(writing: _Writing, index: int, routing: Routing, number: in
         row = writing.row(index, routing, new, number)
         # At once: the concurrency key's count must see the ones before it, and so must the next replay.
         connection.execute(insert(dispatches), row)
+        chain.note_made(connection, [row])
         if number:
             _replace_dead(connection, row)
         goes = goes or row["status"] not in NEVER_RUNS
@@ -268,6 +274,7 @@ def _dispatch_row(
         "lease_until_us": None,
         "created_us": to_micros(at),
         "finished_us": None,
+        "salt": os.urandom(chain.SALT_BYTES),
     }
     if new.filtered is not None:
         return row | {"status": DispatchStatus.FILTERED.value, "reason": storable(new.filtered)}
@@ -294,6 +301,8 @@ def _replace_dead(connection: Connection, row: dict[str, Any]) -> None:
         connection.execute(
             update(dispatches).where(dispatches.c.merged_into.in_(dead)).values(merged_into=row["id"])
         )
+        chain.note_settled(connection, "replaced_by", row["id"])
+        chain.note_settled(connection, "merged_into", row["id"])
 
 
 def _read(connection: Connection, ids: Sequence[str]) -> list[Dispatch]:

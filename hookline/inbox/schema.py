@@ -74,6 +74,10 @@ events = Table(
     Column("tracestate", Text),
     Column("verdict", Text, nullable=False, server_default=""),
     Column("remote", Text, nullable=False, server_default=""),
+    # Of its hashes in the chain; none where an older version wrote the row. See chain.py.
+    Column("salt", LargeBinary),
+    # When a person's data was taken out of it.
+    Column("erased_us", BigInteger),
     Index("ix_events_type", "type", "id"),
     Index("ix_events_source", "source", "id"),
     Index("ix_events_status", "status", "id"),
@@ -137,6 +141,7 @@ dispatches = Table(
     Column("state_as_of_us", BigInteger),
     # Prefect was seen to have the run, after it had acknowledged its creation.
     Column("seen", Boolean, nullable=False, server_default=text("false")),
+    Column("salt", LargeBinary),
     UniqueConstraint("event_id", "trigger_id", "replay", name="ux_dispatches_identity"),
     _partial("ix_dispatches_pending", "lane", "place", where=PENDING),
     _partial("ix_dispatches_held", "due_us", where=HELD),
@@ -232,4 +237,31 @@ keyring = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("secret", LargeBinary, nullable=False),
+)
+
+#: The tamper-evident chain: what each commit wrote, as hashes; see chain.py.
+chain_links = Table(
+    "chain_links",
+    metadata,
+    Column("chain", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    # Sums from the beginning of its chain on.
+    Column("received", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("pruned", BigInteger, nullable=False),
+    # Of the entries, which are dropped when none of their rows is kept any more.
+    Column("digest", LargeBinary, nullable=False),
+    Column("entries", LargeBinary),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What anchors were given out for: the heads of all chains at a moment. Number 0 is the chain's beginning.
+chain_anchors = Table(
+    "chain_anchors",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, text, update
 
-from hookline.inbox import holding
+from hookline.inbox import chain, holding
 from hookline.inbox.reading import dispatch_from_row
 from hookline.inbox.records import Dispatch, DispatchStatus, storable, to_micros
 from hookline.inbox.schema import PENDING, dispatches
@@ -193,4 +193,6 @@ def _settle(connection: Connection, dispatch: Dispatch, **values: Any) -> bool:
             **values,
         )
     )
+    if result.rowcount == 1:
+        chain.note_settled(connection, "id", dispatch.id)
     return result.rowcount == 1

@@ -30,6 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
 from hookline.errors import InboxError, InboxFull, InboxRefused
+from hookline.inbox import chain
 from hookline.inbox.checkpointing import Checkpointer, checkpoint
 from hookline.inbox.engine import BUSY_TIMEOUT_SECONDS
 from hookline.inbox.recording import Vanished, record
@@ -352,6 +353,7 @@ def _undo(connection: Connection) -> None:
 
 def _perform(connection: Connection, works: list[Arrival | Callable[[Connection], Any]]) -> list[Any]:
     results: list[Any] = [None] * len(works)
+    chain.begin(connection)
     arrivals = [(index, work) for index, work in enumerate(works) if isinstance(work, Arrival)]
     if arrivals:
         recorded = record(connection, [arrival for _, arrival in arrivals])
@@ -360,6 +362,7 @@ def _perform(connection: Connection, works: list[Arrival | Callable[[Connection]
     for index, work in enumerate(works):
         if not isinstance(work, Arrival):
             results[index] = work(connection)
+    chain.link(connection)
     return results
 
 

@@ -30,6 +30,7 @@ from hookline.errors import PrefectRefused
 from hookline.inbox import DispatchStatus, Inbox
 from hookline.inbox.books import Books, books
 from hookline.inbox.gauging import gauges
+from hookline.inbox.proving import prove
 from hookline.inbox.records import TERMINAL_STATES
 from hookline.inbox.schema import metadata
 from hookline.triggers import Concurrency, Debounce, Delay, Trigger
@@ -201,8 +202,10 @@ class Dispatching(RuleBasedStateMachine):
     # What always holds ----------------------------------------------------------------------------
 
     def the_books_balance(self) -> Books:
-        found = self.do(self.benches[0].inbox.read(books))
+        found, proof = self.do(self.benches[0].inbox.read(lambda c: (books(c), prove(c, deep=True))))
         assert found.faults == ()
+        assert proof.faults == ()
+        assert proof.covered == found.received
         assert found.received == len(self.model.events) == sum(found.by_status.values())
         return found
 
