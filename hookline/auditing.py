@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from hookline.inbox import Inbox
+from hookline.inbox.anchoring import Since, read_anchor, since_anchor
 from hookline.inbox.books import Books, StartedRun, books, started_runs
-from hookline.inbox.faults import NAMED, Fault
 from hookline.inbox.proving import Proof, prove
+from hookline.inbox.rules import NAMED, Fault
 from hookline.prefect_api import PrefectApi
 
 #: Started dispatches that Prefect is asked about at once.
@@ -47,6 +48,7 @@ class Audit:
     ----------
     books: the inbox's counts and rules.
     proof: what the chain proves of the inbox's rows.
+    since: what an anchor proves, where one was given.
     runs: started dispatches that Prefect was asked about; None where it was not asked.
     gone: runs that Prefect was seen to have, and that were deleted since: no fault.
     missing: dispatches without their run, or with a second one; the first `NAMED` of them.
@@ -55,6 +57,7 @@ class Audit:
 
     books: Books
     proof: Proof
+    since: Since | None = None
     runs: int | None = None
     gone: int = 0
     missing: tuple[Missing, ...] = ()
@@ -63,7 +66,8 @@ class Audit:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Return the rules that do not hold."""
-        return self.books.faults + self.proof.faults
+        since = () if self.since is None else self.since.faults
+        return self.books.faults + self.proof.faults + since
 
     @property
     def balances(self) -> bool:
@@ -77,6 +81,7 @@ async def audit(
     *,
     deep: bool = False,
     older_until: datetime | None = None,
+    since: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Audit:
     """Hold the inbox's books against each other, and its started dispatches against Prefect.
@@ -86,19 +91,28 @@ async def audit(
     prefect: None leaves Prefect out.
     deep: read every body, and compare it with its digest.
     older_until: until then an older version, which knows no chain, wrote to this inbox too.
+    since: an anchor that was taken before: nothing may have changed that it was taken of.
     progress: told how many started dispatches have been looked at.
 
     Raises
     ------
+    AnchorUnusable: `since` is no anchor of this inbox.
     InboxError, PrefectUnavailable, PrefectRefused: it could not be finished.
     """
 
-    def look(connection: Any) -> tuple[Books, Proof]:
-        return books(connection), prove(connection, deep=deep, older_until=older_until)
+    identity = await inbox.identity()
+    anchor = None if since is None else read_anchor(since, identity)
 
-    found, proof = await inbox.read(look)
+    def look(connection: Any) -> tuple[Books, Proof, Since | None]:
+        return (
+            books(connection),
+            prove(connection, deep=deep, older_until=older_until),
+            None if anchor is None else since_anchor(connection, anchor),
+        )
+
+    found, proof, unchanged = await inbox.read(look)
     if prefect is None:
-        return Audit(found, proof)
+        return Audit(found, proof, unchanged)
     runs, gone = 0, 0
     wrong: list[tuple[StartedRun, str]] = []
     wrong_count = 0
@@ -126,7 +140,7 @@ async def audit(
         if not page:
             break
     missing = tuple(Missing(run.dispatch_id, run.event_id, run.flow_run_id, why) for run, why in wrong)
-    return Audit(found, proof, runs, gone, missing, wrong_count)
+    return Audit(found, proof, unchanged, runs, gone, missing, wrong_count)
 
 
 def _started(after: str, connection: Any) -> list[StartedRun]:

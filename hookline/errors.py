@@ -50,6 +50,10 @@ class InboxError(HooklineError):
     """The inbox cannot be opened, migrated, read or written."""
 
 
+class AnchorUnusable(InboxError):
+    """What was given as an anchor of an audit is none, or is another inbox's."""
+
+
 class InboxFull(InboxError):
     """The inbox cannot take more just now (queue or disk full); the sender should retry later."""
 

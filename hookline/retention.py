@@ -12,7 +12,7 @@ from typing import Any
 
 from hookline.errors import InboxError
 from hookline.event import now
-from hookline.inbox import Inbox, pruning
+from hookline.inbox import Inbox, pruning, thinning
 from hookline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ EVERY_SECONDS = 600.0
 #: Events that are looked at in one transaction, and the pause after each: writers come in between.
 STEP_EVENTS = 100
 PAUSE_SECONDS = 0.05
+#: Links of the chain that are looked for, and looked at in one transaction.
+PAGE_LINKS = 5_000
+STEP_LINKS = 50
 #: Pages that are given back in one transaction.
 STEP_PAGES = 256
 
@@ -94,6 +97,7 @@ async def retain(
     rejections = await _rejections(inbox, moment - limits.rejections, pause_seconds)
     if limits.size_bytes:
         events += await step(pruning.prune_events, before=None, above_bytes=limits.size_bytes)
+    await _thin_chain(inbox, pause_seconds)
     await _give_back(inbox, pause_seconds)
     return Forgotten(events, bodies, rejections)
 
@@ -125,6 +129,29 @@ async def _rejections(inbox: Inbox, before: datetime, pause_seconds: float) -> i
         gone += count
         await asyncio.sleep(pause_seconds)
     return gone
+
+
+async def _thin_chain(inbox: Inbox, pause_seconds: float) -> None:
+    """Let the chain forget what it says of rows that are gone."""
+    after, is_oldest = thinning.Place(), True
+    while page := await inbox.read(partial(_candidates, after)):
+        for start in range(0, len(page), STEP_LINKS):
+            some = page[start : start + STEP_LINKS]
+            is_oldest = await inbox.write(partial(_thin, some, is_oldest))
+            await asyncio.sleep(pause_seconds)
+        after = page[-1]
+    gone = STEP_EVENTS
+    while gone >= STEP_EVENTS:
+        gone = await inbox.write(lambda c: thinning.cut(c, limit=STEP_EVENTS))
+        await asyncio.sleep(pause_seconds)
+
+
+def _candidates(after: thinning.Place, connection: Any) -> list[thinning.Place]:
+    return thinning.candidates(connection, after=after, limit=PAGE_LINKS)
+
+
+def _thin(places: list[thinning.Place], is_oldest: bool, connection: Any) -> bool:
+    return thinning.thin(connection, places, is_oldest=is_oldest)
 
 
 async def _give_back(inbox: Inbox, pause_seconds: float) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hookline.cli.output import Json, console, print_json
+from hookline.cli.events import point_in_time
+from hookline.cli.output import Json, clock, console, print_json
 from hookline.cli.system import use_system
+from hookline.event import rfc3339
 
 if TYPE_CHECKING:
     from hookline.auditing import Audit
+    from hookline.inbox.anchoring import Since
 
 
 def audit(
@@ -19,28 +23,53 @@ def audit(
     no_prefect: Annotated[
         bool, Parameter(name="--no-prefect", negative="", help="Look at the inbox alone.")
     ] = False,
+    deep: Annotated[
+        bool, Parameter(negative="", help="Read every body too, and compare it with its digest.")
+    ] = False,
+    older_until: Annotated[
+        str | None,
+        Parameter(help="Until then (a time, or an age) an older version wrote to this inbox too."),
+    ] = None,
+    anchor: Annotated[
+        bool, Parameter(negative="", help="Print an anchor too: a value to keep elsewhere.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        Parameter(help="An anchor of before: prove that nothing that it was taken of has changed."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Prove that every event is accounted for, and has its runs.
 
-    Holds the inbox's counts against its rows, and each started dispatch against Prefect. Exits 1 and names
-    the rows where something does not add up. It reads the inbox itself, so the gateway need not be up.
+    Holds the inbox's counts and its chain against its rows, and each started dispatch against Prefect. Exits
+    1 and names the rows where something does not add up. It reads the inbox itself, so the gateway need not
+    be up.
 
-    Example: hookline audit --json
+    Example: hookline audit --deep --since 1f0c5a9be240-3-9f86d081884c7d659a2feaa0c55ad015
     """
     settings = use_system()
+    older = point_in_time("--older-until", older_until)
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.cli.inspection import audit_all
 
-    found = asyncio.run(audit_all(settings, with_prefect=not no_prefect))
+    found, taken = asyncio.run(
+        audit_all(
+            settings,
+            with_prefect=not no_prefect,
+            deep=deep,
+            older_until=None if older is None else datetime.fromisoformat(older),
+            since=since,
+            take=anchor,
+        )
+    )
     if json:
-        print_json(_document(found))
+        print_json(_document(found, taken))
     else:
-        _print(found)
+        _print(found, taken)
     return 0 if found.balances else 1
 
 
-def _print(found: Audit) -> None:
+def _print(found: Audit, taken: str | None) -> None:
     out, books = console(), found.books
     out.print(f"received    {books.received}")
     for status in ("accepted", "pending", "dispatched", "ignored", "dead"):
@@ -51,20 +80,35 @@ def _print(found: Audit) -> None:
     out.print(f"rejections  {books.rejections}")
     if found.runs is not None:
         out.print(f"runs        {found.runs} started, {found.gone} gone, {found.missing_count} missing")
+    proof = found.proof
+    out.print(f"chain       {proof.links} links since {_time(proof.began)}, {proof.covered} events")
+    if proof.before:
+        out.print(f"  {'before it':<12}{proof.before}")
+    if proof.erased:
+        out.print(f"  {'erased':<12}{proof.erased}")
+    if found.since is not None and found.since.at is not None:
+        out.print(
+            f"since       {_time(found.since.at)}: {found.since.accepted} events before it,"
+            f" {found.since.pruned} pruned and {found.since.erased} erased since"
+        )
     for fault in found.faults:
         out.print(f"does not hold: {fault.rule}", style="bold red")
         for row in fault.ids:
             out.print(f"  {row}", style="red")
+        if fault.count > len(fault.ids):
+            out.print(f"  and {fault.count - len(fault.ids)} more", style="red")
     for each in found.missing:
         out.print(
             f"missing: dispatch {each.dispatch_id} of event {each.event_id}, run {each.flow_run_id}:"
             f" {each.reason}",
             style="red",
         )
+    if taken is not None:
+        out.print(f"anchor      {taken}")
     out.print("It adds up." if found.balances else "It does not add up.", style="bold")
 
 
-def _document(found: Audit) -> dict[str, Any]:
+def _document(found: Audit, taken: str | None) -> dict[str, Any]:
     books = found.books
     return {
         "balances": found.balances,
@@ -77,7 +121,18 @@ def _document(found: Audit) -> dict[str, Any]:
         "runs": found.runs,
         "gone": found.gone,
         "missing": found.missing_count,
-        "faults": [{"rule": fault.rule, "rows": list(fault.ids)} for fault in found.faults],
+        "chain": {
+            "began": rfc3339(found.proof.began),
+            "links": found.proof.links,
+            "events": found.proof.covered,
+            "before": found.proof.before,
+            "erased": found.proof.erased,
+        },
+        "since": _since(found.since),
+        "anchor": taken,
+        "faults": [
+            {"rule": fault.rule, "rows": list(fault.ids), "count": fault.count} for fault in found.faults
+        ],
         "missing_runs": [
             {
                 "dispatch": each.dispatch_id,
@@ -88,3 +143,19 @@ def _document(found: Audit) -> dict[str, Any]:
             for each in found.missing
         ],
     }
+
+
+def _since(since: Since | None) -> dict[str, Any] | None:
+    if since is None:
+        return None
+    return {
+        "at": None if since.at is None else rfc3339(since.at),
+        "events": since.accepted,
+        "pruned": since.pruned,
+        "erased": since.erased,
+        "unchanged": not since.faults,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return clock(moment.isoformat())

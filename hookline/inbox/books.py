@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text
 
 from hookline.inbox import counting
-from hookline.inbox.faults import NAMED, Fault
 from hookline.inbox.records import DispatchStatus, EventStatus
+from hookline.inbox.rules import NAMED, Fault
 from hookline.inbox.schema import bodies, dispatches, events
 
 

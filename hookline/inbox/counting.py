@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from hookline.inbox.schema import counters
 
@@ -14,6 +14,9 @@ _ADD = (
 )
 _ADD_SQLITE = _ADD.format(shard="0")
 _ADD_POSTGRESQL = _ADD.format(shard="mod(pg_backend_pid(), 16)").replace("?", "%s")
+
+#: Not a count: up to which accepted time retention has taken events, the unfinished ones left aside.
+FORGOTTEN_THROUGH = "forgotten_through_us"
 
 
 def add(connection: Connection, name: str, amount: int = 1) -> None:
@@ -33,6 +36,17 @@ def totals(connection: Connection) -> dict[str, int]:
         select(counters.c.name, func.sum(counters.c.value)).group_by(counters.c.name)
     ).tuples()
     return {name: int(value) for name, value in rows}
+
+
+def forget_through(connection: Connection, at_us: int) -> None:
+    """Write down that retention took an event of this time."""
+    changed = connection.execute(
+        update(counters)
+        .where(counters.c.name == FORGOTTEN_THROUGH, counters.c.shard == 0)
+        .values(value=case((counters.c.value > at_us, counters.c.value), else_=at_us))
+    )
+    if not changed.rowcount:
+        connection.execute(insert(counters), {"name": FORGOTTEN_THROUGH, "shard": 0, "value": at_us})
 
 
 def pruned_events(totals: dict[str, int]) -> int:

@@ -396,6 +396,10 @@ class Inbox:
         """Return the 32 random bytes that all gateways of this inbox share under a name."""
         return await self.write(lambda c: keeping.shared_secret(c, name))
 
+    async def identity(self) -> str:
+        """Return what tells this inbox apart from others, whose runs may be in the same Prefect."""
+        return (await self.shared_secret("inbox"))[:6].hex()
+
     @property
     def writes_waiting(self) -> int:
         """Return how many writes wait for the disk."""

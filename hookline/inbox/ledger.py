@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hookline.inbox import chain
-from hookline.inbox.faults import Faults
+from hookline.inbox.rules import Faults
 from hookline.inbox.schema import chain_links
 
 #: Chains have the clocks of their gateways: of entries of several chains, those of so long may be the newest.

@@ -11,10 +11,10 @@ import orjson
 from sqlalchemy import Connection, Row, Select, select
 
 from hookline.inbox import chain, counting
-from hookline.inbox.faults import Fault, Faults
 from hookline.inbox.ledger import History, Ledger
 from hookline.inbox.recording import body_digest
 from hookline.inbox.records import ACTIVE, from_micros, to_micros
+from hookline.inbox.rules import Fault, Faults
 from hookline.inbox.schema import bodies, chain_anchors, dispatches, events
 
 ROWS_AT_ONCE = 1000

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, exists, or_, select, text
 
 from hookline.inbox import chain, counting
-from hookline.inbox.records import DispatchStatus, EventStatus, first_id_at
+from hookline.inbox.records import DispatchStatus, EventStatus, first_id_at, time_of_id, to_micros
 from hookline.inbox.schema import bodies, dispatches, events, mirror_outbox, rejections, replays
 
 #: Statuses that an event may be forgotten in.
@@ -43,6 +43,7 @@ def prune_events(
         made = connection.scalars(select(dispatches.c.id).where(dispatches.c.event_id.in_(ids)))
         chain.note_gone(connection, chain.DISPATCH_PRUNED, made.all())
         chain.note_gone(connection, chain.PRUNED, ids)
+        counting.forget_through(connection, to_micros(time_of_id(ids[-1])) + 1000)
         for table, column in (
             (bodies, bodies.c.event_id),
             (dispatches, dispatches.c.event_id),

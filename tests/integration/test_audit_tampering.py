@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
 from hookline.auditing import Audit, audit
-from hookline.inbox import Inbox
+from hookline.errors import AnchorUnusable
+from hookline.event import now
+from hookline.inbox import Inbox, chain
+from hookline.inbox.anchoring import take_anchor
+from hookline.inbox.recording import body_digest
 from hookline.inbox.records import id_at
-from hookline.inbox.schema import bodies, chain_links, counters, dispatches, events
+from hookline.inbox.schema import bodies, chain_anchors, chain_links, counters, dispatches, events
 from hookline.retention import Limits, retain
 from hookline.triggers import Trigger
 from tests.support.dispatching import Bench
@@ -37,7 +43,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield bench
 
 
-async def audited(bench: Bench, **how: bool) -> Audit:
+async def audited(bench: Bench, **how: Any) -> Audit:
     return await audit(bench.inbox, bench.prefect, **how)  # type: ignore[arg-type]
 
 
@@ -116,8 +122,6 @@ def body_altered(c: Connection, made: dict[str, str]) -> None:
 
 
 def body_and_digest_altered(c: Connection, made: dict[str, str]) -> None:
-    from hookline.inbox.recording import body_digest
-
     body_altered(c, made)
     digest = body_digest(b'{"n":2}')
     c.execute(update(events).where(events.c.id == made["started"]).values(digest=digest))
@@ -346,3 +350,169 @@ async def test_an_old_copy_of_a_table_is_noticed(bench: Bench) -> None:
 
         put_back.__name__ = table.name
         assert not (await _under(bench, put_back, {})).balances, table.name
+
+
+# Anchors ----------------------------------------------------------------------------------------------
+
+
+async def anchored(bench: Bench) -> str:
+    identity = await bench.inbox.identity()
+    return str(await bench.inbox.write(lambda connection: take_anchor(connection, identity)))
+
+
+def recomputed(connection: Connection) -> None:
+    """Write the whole chain anew, as somebody who knows how and may write."""
+    links = connection.execute(select(chain_links).order_by(chain_links.c.chain, chain_links.c.seq)).all()
+    last: dict[int, bytes] = {}
+    sums: dict[int, tuple[int, int, int]] = {}
+    for link in links:
+        entries = bytes(link.entries)[: -chain.ENTRY_BYTES] if link.seq == 1 else bytes(link.entries)
+        digest = hashlib.sha256(entries).digest()
+        before, now = sums.get(link.chain, (0, 0, 0)), (link.received, link.duplicates, link.pruned)
+        grown = [after - earlier for after, earlier in zip(now, before, strict=True)]
+        content = chain.link_content(link.at_us, *grown, digest)
+        last[link.chain] = chain.link_hash(last.get(link.chain, chain.FIRST), content)
+        sums[link.chain] = now
+        connection.execute(
+            update(chain_links)
+            .where(chain_links.c.chain == link.chain, chain_links.c.seq == link.seq)
+            .values(entries=entries, digest=digest, hash=last[link.chain])
+        )
+
+
+def links_that_follow(found: Audit) -> bool:
+    return not any("link of the chain" in fault.rule for fault in found.faults)
+
+
+async def test_an_anchor_proves_that_nothing_before_it_changed(bench: Bench) -> None:
+    """While the inbox goes on; and it says how much was there, and what retention took since."""
+    await a_day(bench)
+    anchor = await anchored(bench)
+    await bench.send("sent", {"n": 9})
+    await bench.work()
+    found = await audited(bench, since=anchor)
+
+    assert found.balances, found
+    assert found.since is not None
+    assert (found.since.accepted, found.since.pruned, found.since.erased) == (5, 0, 0)
+
+
+async def test_only_an_anchor_notices_a_chain_that_was_recomputed(bench: Bench) -> None:
+    """Who can write to the database can make a chain that follows from itself: not one with the same end."""
+    await a_day(bench)
+    anchor = await anchored(bench)
+    await bench.inbox.write(recomputed)
+    found = await audited(bench, since=anchor)
+
+    assert links_that_follow(found)
+    assert "what an anchor was taken of is as it was" in {fault.rule for fault in found.faults}
+
+
+async def test_only_an_anchor_notices_that_the_end_was_cut_off(bench: Bench) -> None:
+    """With all that it covered, as an older backup does."""
+    await a_day(bench)
+    await bench.work()
+    before = await bench.inbox.read(lambda c: c.execute(select(chain_links.c.chain, chain_links.c.seq)).all())
+    last = await bench.send("other", {"n": 9})
+    await bench.work()
+    anchor = await anchored(bench)
+
+    def cut_off(connection: Connection) -> None:
+        take_out(connection, last)
+        count(connection, "received", -1)
+        for link in connection.execute(select(chain_links)).all():
+            if (link.chain, link.seq) not in {tuple(each) for each in before}:
+                connection.execute(
+                    delete(chain_links).where(
+                        chain_links.c.chain == link.chain, chain_links.c.seq == link.seq
+                    )
+                )
+
+    await bench.inbox.write(cut_off)
+    assert (await audited(bench)).balances
+    assert not (await audited(bench, since=anchor)).balances
+
+
+async def test_an_anchor_that_the_inbox_does_not_know_says_so(bench: Bench) -> None:
+    """It was restored from a backup that is older, or somebody took the record out or altered it."""
+    await a_day(bench)
+    anchor = await anchored(bench)
+    number = int(anchor.split("-")[1])
+    mine = chain_anchors.c.number == number
+    await bench.inbox.write(lambda c: c.execute(update(chain_anchors).where(mine).values(document="[]")))
+    altered = await audited(bench, since=anchor)
+    await bench.inbox.write(lambda c: c.execute(delete(chain_anchors).where(mine)))
+    unknown = await audited(bench, since=anchor)
+
+    assert [fault.ids for fault in altered.faults] == [(f"the record of anchor {number}",)]
+    assert "restored from a backup" in unknown.faults[0].rule
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "1f0c5a9be240-0-9f86d081884c7d659a2feaa0c55ad015", "1-2-3"])
+async def test_what_is_no_anchor_is_a_clear_error(bench: Bench, wrong: str) -> None:
+    """So is one of another inbox, which the message names."""
+    with pytest.raises(AnchorUnusable, match="no anchor"):
+        await audited(bench, since=wrong)
+    other = "1f0c5a9be240-3-9f86d081884c7d659a2feaa0c55ad015"
+    with pytest.raises(AnchorUnusable, match="another inbox"):
+        await audited(bench, since=other)
+
+
+# Retention --------------------------------------------------------------------------------------------
+
+
+async def test_the_chain_forgets_what_retention_took(bench: Bench) -> None:
+    """It does not grow for ever, and anchors of what is gone still say how much that was."""
+    bench.clock.moment = now() + timedelta(minutes=5)  # links have the system's time
+    for _ in range(5):
+        await bench.send("sent", {"n": 1})
+        await bench.work()
+    bench.prefect.finish_all()
+    await bench.work()
+    anchor = await anchored(bench)
+    bench.clock.advance(days=31)
+    stays = await bench.send("sent", {"n": 2})
+    await bench.work()
+    before = (await audited(bench)).proof.links
+    for _ in range(2):
+        await retain(bench.inbox, Limits(MONTH, MONTH, MONTH), clock=bench.clock, pause_seconds=0)
+    found = await audited(bench, since=anchor)
+
+    assert found.balances, found
+    assert found.proof.covered == 1
+    assert found.proof.links < before
+    assert found.since is not None
+    assert (found.since.accepted, found.since.pruned) == (5, 5)
+    entries = await bench.inbox.read(
+        lambda c: c.scalars(select(chain_links.c.entries).where(chain_links.c.entries.is_not(None))).all()
+    )
+    assert all(chain.key(stays) in bytes(each) or bytes(each)[:1] in b"bsop" for each in entries)
+
+    def forget_more(c: Connection, made: dict[str, str]) -> None:
+        take_out(c, stays)
+        count(c, "pruned.dispatched", 1)
+
+    assert not (await _under(bench, forget_more, {})).balances
+
+
+async def test_an_old_event_that_stays_keeps_its_part_of_the_chain(bench: Bench) -> None:
+    """What came with it may go; what shows that it was unchanged may not."""
+    bench.clock.moment = now() + timedelta(minutes=5)  # links have the system's time
+    bench.prefect.is_away = True
+    stays = await bench.send("sent", {"n": 1})
+    await bench.work()
+    for _ in range(3):
+        await bench.send("other")
+        await bench.work()
+    bench.clock.advance(days=31)
+    await retain(bench.inbox, Limits(MONTH, MONTH, MONTH), clock=bench.clock, pause_seconds=0)
+    bench.prefect.is_away = False
+    found = await audited(bench)
+    assert found.balances, found
+    assert found.books.pruned == {"ignored": 3}
+
+    def alter(c: Connection, made: dict[str, str]) -> None:
+        c.execute(update(events).where(events.c.id == stays).values(subject="eve"))
+
+    altered = await _under(bench, alter, {})
+    assert [fault.ids for fault in altered.faults] == [(stays,)]
