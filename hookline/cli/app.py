@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -80,16 +83,47 @@ def _without_verbose(tokens: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line and exit: 0 when it worked, 1 on an error, 2 on bad usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A text that the terminal cannot show is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = _result()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; there is nobody left to tell.
+        _forget_output()
+        sys.exit(0)
+    except OSError as failed:
+        _forget_output()
+        _complain(f"{failed.filename or 'The output'}: {failed.strerror or failed}.")
+        sys.exit(1)
+    sys.exit(result)
+
+
+def _result() -> int:
     tokens = _without_verbose(sys.argv[1:])
     try:
         result = build(tokens)(tokens)
     except HooklineError as error:
-        print(f"hookline: {error}", file=sys.stderr)
-        sys.exit(1)
+        _complain(str(error))
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(result if isinstance(result, int) else 0)
+        return 130
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            # Made by rich, with an exit code of an error.
+            raise ended.__context__ from None
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"hookline: {message}", file=sys.stderr)
+
+
+def _forget_output() -> None:
+    """Let the interpreter's end find nothing wrong with what could not be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,9 @@ STYLES = {
     "FAILED": "bold red", "CRASHED": "bold red", "CANCELLED": "red", "CANCELLING": "red",
 }  # fmt: skip
 
+
+#: All control characters but the line feed and the tabulator.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 _verbose = False
 
@@ -39,9 +43,23 @@ def note(line: str) -> None:
         print(f"hookline: {line}", file=sys.stderr)
 
 
+def harmless(text: str) -> str:
+    """Return a text without what a terminal would obey: senders choose much of what is printed."""
+    return text.translate(_CONTROLS)
+
+
+class _Console(Console):
+    """A console that shows control characters of a text instead of sending them to the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render something, harmlessly."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
+
 def console() -> Console:
     """Return the console for results; in a pipe, where no width is known, nothing is wrapped or cut."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+    return _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 
 
 def print_json(document: Any) -> None:

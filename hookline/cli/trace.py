@@ -15,7 +15,7 @@ from rich.tree import Tree
 from hookline.cli import lineage
 from hookline.cli.client import Gateway
 from hookline.cli.mermaid import flowchart
-from hookline.cli.output import Json, console, print_json
+from hookline.cli.output import Json, console, harmless, print_json
 from hookline.cli.system import find_system
 from hookline.errors import HooklineError
 
@@ -50,7 +50,7 @@ def trace(
     if json:
         print_json(document)
     elif mermaid:
-        print(flowchart(document))
+        print(harmless(flowchart(document)))
     else:
         print_trees(document)
 

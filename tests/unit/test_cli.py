@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from hookline.cli.output import duration, since
 from hookline.cli.send import read_data
 from hookline.errors import HooklineError
 from tests.support.servers import free_port
+from tests.support.up import HOOKLINE
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,53 @@ def test_bad_usage_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
     outcome = run(*arguments)
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        ("--help | head -0", 0, "", ""),
+        ("events ls | head -0", 0, "", ""),
+        ("events ls --json | head -c 1", 0, "{", ""),
+        ("events ls > /dev/full", 1, "", "hookline: The output: No space left on device.\n"),
+    ],
+)
+def test_where_the_output_goes_away_nobody_is_told_more_than_a_line(
+    gateway: HTTPServer, line: str, code: int, out: str, err: str
+) -> None:
+    """`head` ends silently, a full disk is one line."""
+    gateway.expect_request("/events").respond_with_json(
+        {"events": [listed(number) for number in range(500)], "next": None}
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shlex.join(HOOKLINE)} {line}"],
+        text=True, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+
+def test_a_terminal_that_knows_little_is_no_reason_to_fail(gateway: HTTPServer) -> None:
+    """What cannot be encoded is written with escapes."""
+    gateway.expect_request("/events").respond_with_json(
+        {"events": [listed(1) | {"subject": "Bød"}], "next": None}
+    )
+    done = subprocess.run(
+        [*HOOKLINE, "events", "ls"], env=os.environ | {"PYTHONIOENCODING": "ascii"}, text=True,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "B\\xf8d" in done.stdout
+
+
+def test_a_terminal_is_not_made_to_obey_a_sender(run: Run, gateway: HTTPServer) -> None:
+    """Control characters in what a sender chose are shown, and not sent."""
+    evil = "\x1b]0;owned\x07\x1b[2J\r\x9b1m"
+    gateway.expect_request("/events").respond_with_json(
+        {"events": [listed(1) | {"subject": evil, "type": evil}], "next": None}
+    )
+    shown = run("events", "ls").out
+    assert "owned" in shown
+    assert not {"\x1b", "\x07", "\r", "\x9b"} & set(shown)
 
 
 @pytest.mark.parametrize("command", ["gateway", "worker"])

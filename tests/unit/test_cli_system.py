@@ -20,6 +20,7 @@ from hookline.cli import main, output
 from hookline.cli.client import Gateway, GatewayError
 from hookline.cli.data_folder import locked, read_running, write_running
 from hookline.cli.env import shell_lines
+from hookline.cli.inbox import check_password
 from hookline.cli.system import System, find_system, record, use_system
 from hookline.errors import HooklineError
 from hookline.settings import Settings
@@ -276,7 +277,7 @@ def test_the_database_of_the_running_system_is_known_but_not_its_password(
                 assert use_system().database == address
             else:
                 with pytest.raises(HooklineError, match=told):
-                    use_system()
+                    check_password(use_system())
 
 
 def test_looking_whether_something_runs_stops_nothing_from_starting(tmp_path: Path) -> None:
