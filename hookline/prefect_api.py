@@ -75,6 +75,8 @@ class PrefectApi:
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
+        #: Since when the server has not answered, as far as it was asked; None while it does.
+        self.away_since: datetime | None = None
         self._feed = Feed(subscription)
 
     @classmethod
@@ -354,6 +356,19 @@ class PrefectApi:
             ) from None
 
     async def _request(self, method: str, path: str, content: bytes) -> httpx.Response:
+        asked = now()
+        try:
+            response = await self._ask(method, path, content)
+        except PrefectUnavailable:
+            self.away_since = self.away_since or asked
+            raise
+        except PrefectRefused:
+            self.away_since = None
+            raise
+        self.away_since = None
+        return response
+
+    async def _ask(self, method: str, path: str, content: bytes) -> httpx.Response:
         sent: dict[str, Any] = {"content": content, "headers": _JSON} if method == "POST" else {}
         try:
             return await self._client.request(cast(Any, method), cast(Any, path), **sent)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from hookline.cli.client import Gateway
 from hookline.cli.events import point_in_time
+from hookline.cli.ids import dead_letter_id
 from hookline.cli.output import Json, clock, print_json, print_table
 from hookline.cli.replay import HOLDS, Background, DryRun, Rate, begin, given, show
 from hookline.cli.system import find_system
@@ -75,7 +76,7 @@ def replay(
                 gateway, "/dead/replay", {**search, **wishes, "rate": rate}, background=background, json=json
             )
         for dispatch_id in ids:
-            path = f"/dead/{dispatch_id}/replay"
+            path = f"/dead/{dead_letter_id(gateway, dispatch_id)}/replay"
             show(gateway.post(path, given(wishes), holds=HOLDS[dry_run]), json=json)
 
 

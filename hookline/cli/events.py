@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from hookline.cli.client import Gateway
+from hookline.cli.ids import event_id
 from hookline.cli.output import Json, clock, console, print_json, print_table, since, status
+from hookline.cli.reasons import reason
 from hookline.cli.system import find_system
 from hookline.cli.tail import tail
 from hookline.errors import HooklineError
@@ -57,17 +59,20 @@ def ls(
 
 
 @app.command(name="show")
-def show(id: Annotated[str, Parameter(help="The tracking id.")], *, json: Json = False) -> None:
+def show(
+    id: Annotated[str, Parameter(help="The tracking id, or its last 8 digits.")], *, json: Json = False
+) -> None:
     """Show one event: its status, its dispatches and runs, and its receipt.
 
     Example: hookline events show 01975a0e-5f6c-7d1e-9c57-2f4f3b8f0a11
     """
     with Gateway(find_system()) as gateway:
-        document = gateway.get(f"/events/{id}", holds="dispatches")
+        document = gateway.get(f"/events/{event_id(gateway, id)}", holds="dispatches")
+        why = reason(gateway, document)
     if json:
         print_json(document)
     else:
-        _print_event(document)
+        _print_event(document, why)
 
 
 def point_in_time(option: str, given: str | None) -> str | None:
@@ -102,9 +107,11 @@ def _print_list(found: list[dict[str, Any]]) -> None:
     )
 
 
-def _print_event(document: dict[str, Any]) -> None:
+def _print_event(document: dict[str, Any], why: str) -> None:
     out = console()
     out.print(f"{document['type']}  ", status(document["status"]), sep="")
+    if why:
+        out.print(f"  {'because':<12} {why}", style="yellow")
     for name in ("id", "source", "source_id", "subject", "time", "duplicates"):
         if document.get(name):
             out.print(f"  {name:<12} {document[name]}")

@@ -17,7 +17,7 @@ QUERY = {"direction": "down", "through_assets": "true", "nodes": 20_000}
 
 
 def impact(
-    event: Annotated[str, Parameter(help="A tracking id, the id of a flow run, or the key of an asset.")],
+    event: Annotated[str, Parameter(help="A tracking id or its end, a flow run's id, an asset's key.")],
     *,
     tree: Annotated[bool, Parameter(negative="", help="Print a tree instead.")] = False,
     json: Json = False,
@@ -31,7 +31,7 @@ def impact(
     if json:
         print_json(summary(document))
     elif tree:
-        print_trees(document)
+        print_trees(document, {})
     else:
         _print_list(document)
     if document["truncated"] and not json:

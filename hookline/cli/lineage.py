@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
@@ -15,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from hookline.cli.client import Gateway, GatewayError
+from hookline.cli.ids import WHOLE, event_id
 from hookline.cli.output import between, clock, duration, moment, status
 
 Document = dict[str, Any]
@@ -25,7 +25,6 @@ LOOK_SECONDS = 0.5
 #: Lines of one tree; the rest is in the gateway's pages, and in --json.
 LINES = 2_000
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Edges that a tree does not grow along: an input is named at what it went into.
 _SIDEWAYS = ("fed", "read")
 
@@ -37,8 +36,9 @@ def find(gateway: Gateway, id: str, **query: Any) -> Document:
     ------
     GatewayError: none has, or the gateway cannot be asked.
     """
+    id = event_id(gateway, id)
     # Prefect's ids and ours have the same form, so both are looked for.
-    kinds = ("event", "run") if _UUID.fullmatch(id.lower()) else ("asset",)
+    kinds = ("event", "run") if WHOLE.fullmatch(id.lower()) else ("asset",)
     shown = id.lower() if kinds[0] == "event" else id
     for kind in kinds:
         try:
@@ -62,6 +62,7 @@ def follow(gateway: Gateway, id: str, patience: timedelta | None, **query: Any) 
     ----------
     patience: for how long at most; None is until it has ended.
     """
+    id = event_id(gateway, id)
     deadline = None if patience is None else time.monotonic() + patience.total_seconds()
     ended_before: Document | None = None
     while True:
@@ -87,15 +88,21 @@ def is_final(document: Document) -> bool:
     return True
 
 
-def draw(document: Document) -> list[Tree]:
-    """Return a graph as trees, one for each node that nothing in it led to."""
-    return _Drawing(document).trees()
+def draw(document: Document, reasons: Mapping[str, str]) -> list[Tree]:
+    """Return a graph as trees, one for each node that nothing in it led to.
+
+    Parameters
+    ----------
+    reasons: what is to be said beside an event, by its node's key.
+    """
+    return _Drawing(document, reasons).trees()
 
 
 class _Drawing:
     """Draws a graph as trees; what is reached twice is drawn once and named the second time."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, reasons: Mapping[str, str]) -> None:
+        self._reasons = reasons
         self._root = document["root"]
         self._nodes = {node["key"]: node for node in document["nodes"]}
         self._children: dict[str, list[str]] = defaultdict(list)
@@ -190,6 +197,8 @@ class _Drawing:
         node = self._nodes[key]
         if node["kind"] == "event":
             yield Text(f"accepted {clock(node['started'])} from {node['source']}", style="dim")
+            if reason := self._reasons.get(key):
+                yield Text(f"because {reason}", style="yellow")
         if node["kind"] == "flow_run":
             yield Text(node["url"], style=f"blue link {node['url']}")
         if node["kind"] in ("flow_run", "task_run") and node.get("message") and node["state"] != "COMPLETED":

@@ -59,7 +59,13 @@ class _Console(Console):
 
 def console() -> Console:
     """Return the console for results; in a pipe, where no width is known, nothing is wrapped or cut."""
-    return _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+    return _Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        width=None if sys.stdout.isatty() else 10_000,
+    )
 
 
 def print_json(document: Any) -> None:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from hookline.cli.client import Gateway
 from hookline.cli.events import point_in_time
+from hookline.cli.ids import event_id
 from hookline.cli.output import Json, console, print_json, print_table, status
 from hookline.cli.system import find_system
 from hookline.errors import HooklineError
@@ -30,7 +31,9 @@ Background = Annotated[
 
 
 def replay(
-    id: Annotated[str | None, Parameter(help="The tracking id; or search with the options.")] = None,
+    id: Annotated[
+        str | None, Parameter(help="The tracking id or its end; or search with the options.")
+    ] = None,
     *,
     type: Annotated[str | None, Parameter(help="Events of this type; a trailing * matches the rest.")] = None,
     source: Annotated[str | None, Parameter(help="Events from this source.")] = None,
@@ -71,7 +74,10 @@ def replay(
     wishes = {"trigger": trigger, "dry_run": dry_run or None}
     with Gateway(find_system()) as gateway:
         if id is not None:
-            show(gateway.post(f"/events/{id}/replay", given(wishes), holds=HOLDS[dry_run]), json=json)
+            show(
+                gateway.post(f"/events/{event_id(gateway, id)}/replay", given(wishes), holds=HOLDS[dry_run]),
+                json=json,
+            )
         else:
             begin(gateway, "/replays", {**search, **wishes, "rate": rate}, background=background, json=json)
 

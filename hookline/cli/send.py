@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from hookline.cli.client import Gateway
 from hookline.cli.lineage import is_final
 from hookline.cli.output import Json, print_json
+from hookline.cli.reasons import reasons
 from hookline.cli.system import find_system
 from hookline.cli.trace import await_final, print_trees
 from hookline.errors import HooklineError
@@ -46,10 +47,11 @@ def send(
             return 0
         graph = await_final(gateway, accepted["id"], timedelta(seconds=timeout), direction="down")
         document = gateway.get(f"/events/{accepted['id']}", holds="dispatches")
+        why = reasons(gateway, graph)
     if json:
         print_json(document)
     else:
-        print_trees(graph)
+        print_trees(graph, why)
     return 0 if is_final(graph) and went_well(document) else 1
 
 

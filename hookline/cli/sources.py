@@ -119,7 +119,7 @@ def rotate(name: Annotated[str, Parameter(help="The source.")], *, json: Json = 
         return
     out = console()
     for number, step in enumerate(plan["steps"], start=1):
-        out.print(f"{number}. {step}", markup=False)
+        out.print(f"{number}. {step}")
 
 
 def rotation(source: Source, system: System) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from hookline.cli import lineage
 from hookline.cli.client import Gateway
 from hookline.cli.mermaid import flowchart
 from hookline.cli.output import Json, console, harmless, print_json
+from hookline.cli.reasons import reasons
 from hookline.cli.system import find_system
 from hookline.errors import HooklineError
 
@@ -23,7 +25,7 @@ DIRECTIONS = ("both", "up", "down")
 
 
 def trace(
-    id: Annotated[str, Parameter(help="A tracking id, the id of a flow run, or the key of an asset.")],
+    id: Annotated[str, Parameter(help="A tracking id or its end, a flow run's id, an asset's key.")],
     *,
     wait: Annotated[
         float | None,
@@ -47,19 +49,20 @@ def trace(
             show_live(gateway, id, query)
             return
         document = await_final(gateway, id, timedelta(seconds=wait or 0), **query)
+        why = reasons(gateway, document)
     if json:
         print_json(document)
     elif mermaid:
         print(harmless(flowchart(document)))
     else:
-        print_trees(document)
+        print_trees(document, why)
 
 
 def show_live(gateway: Gateway, id: str, query: dict[str, Any]) -> None:
     """Show a trace on the terminal while it grows, until it has ended or the person stops it."""
     with Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:
         for document in lineage.follow(gateway, id, None, **query):
-            live.update(Group(*lineage.draw(document)), refresh=True)
+            live.update(Group(*lineage.draw(document, reasons(gateway, document))), refresh=True)
 
 
 def await_final(gateway: Gateway, id: str, patience: timedelta, **query: Any) -> lineage.Document:
@@ -68,9 +71,14 @@ def await_final(gateway: Gateway, id: str, patience: timedelta, **query: Any) ->
     return deque(lineage.follow(gateway, id, patience, **query), maxlen=1)[0]
 
 
-def print_trees(document: lineage.Document) -> None:
-    """Print a trace; on a narrow terminal its lines wrap within their branch."""
-    for tree in lineage.draw(document):
+def print_trees(document: lineage.Document, reasons: Mapping[str, str]) -> None:
+    """Print a trace; on a narrow terminal its lines wrap within their branch.
+
+    Parameters
+    ----------
+    reasons: see `lineage.draw`.
+    """
+    for tree in lineage.draw(document, reasons):
         print_tree(tree)
 
 

@@ -23,6 +23,7 @@ from hookline.cli.data_folder import locked, write_running
 from hookline.cli.examples import enter_command, event_curl, github_curl, prepare_sample, tracking_curl
 from hookline.cli.output import console
 from hookline.cli.progress import Progress
+from hookline.cli.reasons import reasons
 from hookline.cli.services import Plan
 from hookline.cli.system import System, bound_url, record
 from hookline.cli.trace import await_final, print_tree
@@ -148,7 +149,7 @@ async def _deploy(plan: Plan, supervisor: Supervisor, progress: Progress, out: C
         deployed = [line.removeprefix("deployed").strip() for line in lines if line.startswith("deployed ")]
         step.detail = ", ".join(deployed) if code == 0 else "could not be deployed"
     if code != 0:
-        out.print("\n".join(lines[-20:]), style="red", markup=False)
+        out.print("\n".join(lines[-20:]), style="red")
         out.print("Mend it and run `hookline deploy`; all the rest is running.")
     return code == 0
 
@@ -162,7 +163,8 @@ async def _sample(plan: Plan, progress: Progress, out: Console) -> _Traced | Non
     def send() -> _Traced:
         with Gateway(_system(plan)) as gateway:
             event_id = gateway.post("/events", event)["id"]
-            tree = lineage.draw(await_final(gateway, event_id, SAMPLE_PATIENCE))[0]
+            graph = await_final(gateway, event_id, SAMPLE_PATIENCE)
+            tree = lineage.draw(graph, reasons(gateway, graph))[0]
             return _Traced(event, event_id, tree)
 
     with progress.step("Sample event") as step:

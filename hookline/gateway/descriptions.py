@@ -119,6 +119,11 @@ SEARCH_EVENTS = Operation(
         Parameter("status", "A status.", "EventStatus"),
         Parameter("since", "Accepted at this time or later.", MOMENT),
         Parameter("until", "Accepted before this time.", MOMENT),
+        Parameter(
+            "id",
+            "The id, or its end as pages and run names show it; looked for among the newest million events.",
+            {"type": "string", "pattern": r"^[0-9A-Fa-f-]{4,36}$"},
+        ),
         LIMIT,
         CURSOR,
     ),

@@ -23,6 +23,7 @@ from hookline.tracking import event_summary
 PAGE_LIMIT = 500
 PAGE_DEFAULT = 50
 
+_ID_END = re.compile(r"[0-9A-Fa-f-]{4,36}")
 _ID = re.compile(r"[0-9a-f-]{36}")
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{48}")
 _COUNT = re.compile(r"[1-9][0-9]{0,3}")
@@ -93,9 +94,17 @@ def read_search(exchange: Exchange) -> Search:
         status=EventStatus(status) if status else None,
         since=read_moment("since", exchange.query("since")),
         until=read_moment("until", exchange.query("until")),
+        id_end=_read_id_end(exchange),
         cursor=read_cursor(exchange),
         limit=read_limit(exchange),
     )
+
+
+def _read_id_end(exchange: Exchange) -> str | None:
+    end = exchange.query("id")
+    if end is not None and _ID_END.fullmatch(end) is None:
+        raise _bad_query("id", "an id, or its last 4 digits or more")
+    return end and end.lower()
 
 
 def read_limit(exchange: Exchange) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hookline.errors import InboxError
+from hookline.event import rfc3339
 from hookline.gateway.exchange import Exchange
 from hookline.gateway.house import House
 from hookline.gateway.replies import json_reply
@@ -10,6 +13,8 @@ from hookline.sources import Reply
 
 #: Without what is wrong: whoever asks needs no key.
 _STALE_SOURCES = "their file cannot be used, those of before are in force; GET /sources says why"
+#: A Prefect server that takes longer is away, for whoever asks whether the gateway is ready.
+PREFECT_SECONDS = 2.0
 
 
 async def healthz(house: House, exchange: Exchange) -> Reply:
@@ -26,14 +31,26 @@ async def readyz(house: House, exchange: Exchange) -> Reply:
         inbox = "ok"
     except InboxError as failed:
         inbox = str(failed)
-    prefect = "ok" if await house.prefect.is_healthy() else "away; events are accepted and wait"
     return json_reply(
         {
             "status": "ready" if inbox == "ok" else "not ready",
             "inbox": inbox,
-            "prefect": prefect,
+            "prefect": await _prefect(house),
             "triggers": triggers,
             "sources": "ok" if house.registry.fault is None else _STALE_SOURCES,
         },
         200 if inbox == "ok" else 503,
     )
+
+
+async def _prefect(house: House) -> str:
+    try:
+        async with asyncio.timeout(PREFECT_SECONDS):
+            healthy = await house.prefect.is_healthy()
+    except TimeoutError:
+        healthy = False
+    if healthy:
+        return "ok"
+    since = house.prefect.away_since
+    away = "away" if since is None else f"away since {rfc3339(since)}"
+    return f"{away}; events are accepted and wait"

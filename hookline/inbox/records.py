@@ -300,6 +300,7 @@ class Search:
     ----------
     type: a literal type, or a prefix with a trailing `*`.
     since, until: bounds of the accepted time, inclusive and exclusive.
+    id_end: the last digits of the id; looked for among the newest million.
     cursor: id of the last event of the page before.
     limit: at most this many events, newest first.
     oldest_first: order of arrival instead.
@@ -311,6 +312,7 @@ class Search:
     status: EventStatus | None = None
     since: datetime | None = None
     until: datetime | None = None
+    id_end: str | None = None
     cursor: str | None = None
     limit: int = 50
     oldest_first: bool = False

@@ -14,6 +14,8 @@ from hookline.inbox.schema import events
 TYPES_OF_PREFIX = 32
 #: A status that fewer events have than this is rare: whatever else is asked for, those few are read.
 RARE = 2_000
+#: Ids that are read, the newest first, for one with a given end.
+IDS_READ = 1_000_000
 
 
 def search_events(connection: Connection, search: Search) -> list[StoredEvent]:
@@ -28,13 +30,15 @@ def search_statement(connection: Connection, search: Search) -> Select[Any]:
     ----------
     connection: for looking up which types a prefix stands for.
     """
+    if search.id_end is not None:
+        statement = select(events).where(events.c.id.in_(_ids_with_end(search.id_end)))
+        return _page(search, statement if search.type is None else statement.where(_of(search.type)))
     if search.type in (None, "*"):
         return _page(search, select(events))
     if search.status is not None and _is_rare(connection, search):
         # SQLite takes all of its indexes for equally good. A column inside an expression is in none of them.
         hidden = func.coalesce(events.c.type, "")
-        of_type = _in_prefix(search.type[:-1], hidden) if search.type.endswith("*") else hidden == search.type
-        return _page(search, select(events).where(of_type))
+        return _page(search, select(events).where(_of(search.type, hidden)))
     if not search.type.endswith("*"):
         return _of_type(search, search.type)
     prefix = search.type[:-1]
@@ -61,6 +65,13 @@ def types_with_prefix(connection: Connection, prefix: str, *, limit: int) -> lis
     )
     walk = walk.union_all(select(following).where(walk.c.type.is_not(None)))
     return list(connection.scalars(select(walk.c.type).where(walk.c.type.is_not(None)).limit(limit)))
+
+
+def _ids_with_end(end: str) -> Select[Any]:
+    """Return the ids with an end. An index for them would cost every event; reading ids alone is quick."""
+    newest = select(events.c.id).order_by(events.c.id.desc()).limit(IDS_READ).subquery()
+    has_end = func.substr(newest.c.id, 37 - len(end)) == end
+    return select(newest.c.id).where(has_end)
 
 
 def _is_rare(connection: Connection, search: Search) -> bool:
@@ -96,6 +107,10 @@ def _page(search: Search, statement: Select[Any]) -> Select[Any]:
 def _in_order(search: Search, statement: Select[Any]) -> Select[Any]:
     order = events.c.id if search.oldest_first else events.c.id.desc()
     return statement.order_by(order).limit(search.limit)
+
+
+def _of(type: str, column: Any = events.c.type) -> Any:
+    return _in_prefix(type[:-1], column) if type.endswith("*") else column == type
 
 
 def _in_prefix(prefix: str, column: Any = events.c.type) -> Any:

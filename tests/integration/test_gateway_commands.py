@@ -1,4 +1,4 @@
-"""`hookline sources` and `hookline rejections`, run as a person runs them, against a gateway that answers."""
+"""Commands that read through the gateway, run as a person runs them, against one that answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from hookline.cli import main
+from hookline.triggers import Trigger
 from tests.support.gateway import KEY, RunningGateway, running_gateway
 from tests.support.servers import free_port
 
@@ -23,6 +24,9 @@ sources:
   stripe: {recipe: stripe, secrets: ["${STRIPE_SECRET}"]}
   keyed: {recipe: standard-webhooks, secrets: ["file:keyed.secret"]}
 """
+TRIGGER = Trigger(
+    flow="book", deployment="on-paid", name="paid", expect=("order.paid",), where="data.amount > 100"
+)
 ENVIRON = {"GITHUB_SECRET": "a secret of github", "DOCKER_TOKEN": "an-opaque-token"}
 
 
@@ -30,7 +34,9 @@ ENVIRON = {"GITHUB_SECRET": "a secret of github", "DOCKER_TOKEN": "an-opaque-tok
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningGateway]:
     """Give a gateway with keys and those sources."""
     folder = tmp_path_factory.mktemp("gateway")
-    async with running_gateway(folder, sources=SOURCES, environ=ENVIRON, keys=[KEY]) as running:
+    async with running_gateway(
+        folder, sources=SOURCES, environ=ENVIRON, keys=[KEY], triggers=[TRIGGER]
+    ) as running:
         yield running
 
 
@@ -132,3 +138,50 @@ async def test_rejections_lists_what_was_turned_away(gateway: RunningGateway, ho
     assert "no-signature" in shown
     found = json.loads(await hookline("rejections", "--json"))["rejections"]
     assert found[0]["reason"] == "no-signature"
+
+
+@pytest.mark.parametrize(
+    ("type", "amount", "code", "told"),
+    [
+        ("order.pad", 200, 0, "because no trigger expects order.pad; did you mean order.paid?"),
+        ("order.paid", 3, 0, "data.amount > 100 does not hold, data.amount is 3"),
+        ("order.paid", 200, 1, "because Prefect is away since 20"),
+    ],
+    ids=["unexpected", "filtered", "waits"],
+)
+async def test_it_is_said_why_nothing_came_of_an_event(
+    hookline: Run, type: str, amount: int, code: int, told: str
+) -> None:
+    """Or nothing yet: by `send --wait`, and later by `trace` and `events show`."""
+    sent = ("send", type, "--data", json.dumps({"amount": amount}), "--wait", "--timeout", "2")
+    shown = await hookline(*sent, code=code)
+    assert told in shown
+    event_id = next(word for word in shown.split() if word.startswith("01"))
+    assert told in await hookline("trace", event_id)
+    assert told in " ".join((await hookline("events", "show", event_id)).split())
+
+
+async def test_the_end_of_an_id_is_enough(gateway: RunningGateway, hookline: Run) -> None:
+    """The 8 digits that pages show, or a run's name, wherever an id is asked for."""
+    event_id = (await hookline("send", "order.lost")).strip()
+    end = event_id[-8:]
+    for short in (end, end.upper(), event_id[-12:], f"order.lost-{end}", event_id):
+        assert event_id in await hookline("events", "show", short)
+        assert event_id in await hookline("trace", short)
+    assert "book/on-paid" not in await hookline("replay", end)
+    assert "0 runs" in await hookline("impact", end)
+    assert "No id ends with 00000000" in await hookline("events", "show", "00000000", code=1)
+    assert "No id ends with 00000000" in await hookline("dead", "replay", "00000000", code=1)
+    key = {"Authorization": f"Bearer {KEY}"}
+    found = (await gateway.http.get(f"/events?type=order.*&id={end[-6:]}", headers=key)).json()["events"]
+    assert [each["id"] for each in found] == [event_id]
+    assert (await gateway.http.get(f"/events?type=other&id={end}", headers=key)).json()["events"] == []
+    assert (await gateway.http.get("/events?id=x", headers=key)).status_code == 400
+
+
+async def test_what_a_sender_chose_is_printed_as_it_is(hookline: Run) -> None:
+    """It is no markup, and a name between colons is no picture."""
+    subject = "[/bold] [red]x :smile:"
+    event_id = (await hookline("send", "order.lost", "--subject", subject)).strip()
+    for command in (("events", "show", event_id), ("trace", event_id), ("events", "ls")):
+        assert subject in await hookline(*command)

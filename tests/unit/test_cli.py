@@ -139,6 +139,18 @@ def test_a_terminal_that_knows_little_is_no_reason_to_fail(gateway: HTTPServer) 
     assert "B\\xf8d" in done.stdout
 
 
+def test_the_end_of_several_ids_names_them(run: Run, gateway: HTTPServer) -> None:
+    """So that one can be chosen."""
+    both = [listed(number) | {"accepted": "2026-11-24T03:00:00Z"} for number in (1, 2)]
+    gateway.expect_request("/events", query_string={"id": "4f812a6f"}).respond_with_json(
+        {"events": both, "next": None}
+    )
+    outcome = run("events", "show", "4f812a6f")
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert "id-1 (order.paid, accepted 2026-11-24T03:00:00Z); id-2" in outcome.err
+
+
 def test_a_terminal_is_not_made_to_obey_a_sender(run: Run, gateway: HTTPServer) -> None:
     """Control characters in what a sender chose are shown, and not sent."""
     evil = "\x1b]0;owned\x07\x1b[2J\r\x9b1m"
