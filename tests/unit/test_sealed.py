@@ -109,7 +109,7 @@ def typed(order: Order, texts: list[str], table: dict[str, Any], block: Any = No
 @given(data=DATA)
 @example(data=MARKED)
 @example(data=seal(MARKED))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_sealed_data_opens_as_the_same_data(data: Any) -> None:
     """Whatever it holds: markers of Prefect's, our own sealed form, templates, in keys and in values."""
     before = deepcopy(data)
@@ -126,7 +126,7 @@ def test_ordinary_data_stays_readable(data: Any) -> None:
 
 @given(data=DATA)
 @example(data=MARKED)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_prefects_server_fills_in_nothing(data: Any) -> None:
     """Its hydration, with variables and templates switched on as when a run is created, finds nothing."""
     context = HydrationContext(
@@ -139,7 +139,7 @@ def test_prefects_server_fills_in_nothing(data: Any) -> None:
 
 @given(data=DATA)
 @example(data=MARKED)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_prefects_validation_follows_nothing_that_is_sealed(data: Any) -> None:
     """An untyped parameter, the event, and a flow without validation get the same data."""
     event = make_event("order.paid", data)
