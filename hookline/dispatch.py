@@ -95,7 +95,7 @@ class Dispatcher:
         self._tasks: asyncio.TaskGroup | None = None
         self.metrics = Metrics()
         self.replays = Replays(
-            inbox, self.trigger_sets, pass_on=self.pass_on, announce=changes.announce, clock=clock
+            inbox, self.trigger_sets, prefect, pass_on=self.pass_on, announce=changes.announce, clock=clock
         )
 
     def offer(self, event: Event, size_bytes: int | None = None) -> None:

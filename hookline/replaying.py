@@ -17,9 +17,11 @@ from time import monotonic
 
 from hookline.errors import InboxError
 from hookline.event import Event
+from hookline.foresight import Foresight
 from hookline.inbox import Dispatch, DispatchStatus, Inbox, Search, replaying
 from hookline.inbox.replaying import Page, Replay, ReplayKind, ReplayStatus, ReplayStep
 from hookline.planning import plan_costly
+from hookline.prefect_api import PrefectApi
 from hookline.trigger_sets import TriggerSets
 
 log = logging.getLogger(__name__)
@@ -39,17 +41,19 @@ LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one trigger of today says to an event that is to be replayed.
+    """What would become of an event that is replayed through one trigger in force.
 
     Parameters
     ----------
-    reason: why it would not start: it was filtered out, or is dead from the start.
+    dies: its dispatch would be dead at once.
+    reason: why it would not start: it is filtered out, or would be dead.
     """
 
     event_id: str
     type: str
     trigger_id: str
     starts: bool
+    dies: bool = False
     reason: str | None = None
 
 
@@ -61,7 +65,8 @@ class Preview:
     ----------
     events: how many were looked at.
     complete: they are all there are.
-    starts: dispatches that would be made to start, by trigger.
+    starts: dispatches that would be made and start a run, by trigger.
+    dies: dispatches that would be made and be dead at once, by trigger.
     without_match: events that no trigger would start.
     without_body: events whose data retention has forgotten; they cannot be replayed.
     outcomes: the first outcomes, one by one.
@@ -70,6 +75,7 @@ class Preview:
     events: int = 0
     complete: bool = True
     starts: Counter[str] = field(default_factory=Counter)
+    dies: Counter[str] = field(default_factory=Counter)
     without_match: int = 0
     without_body: int = 0
     outcomes: tuple[Outcome, ...] = ()
@@ -82,6 +88,7 @@ class Replays:
     ----------
     inbox: where events, dispatches and replays are.
     trigger_sets: know the set in force.
+    prefect: is asked, by a dry run, what the flows take.
     pass_on: takes dispatches that may start now.
     announce: told of events that changed.
     clock: gives the time.
@@ -91,6 +98,7 @@ class Replays:
         self,
         inbox: Inbox,
         trigger_sets: TriggerSets,
+        prefect: PrefectApi,
         *,
         pass_on: Callable[[Sequence[Dispatch]], Awaitable[None]],
         announce: Callable[[Sequence[str]], None],
@@ -98,6 +106,7 @@ class Replays:
     ) -> None:
         self._inbox = inbox
         self._trigger_sets = trigger_sets
+        self._prefect = prefect
         self._pass_on = pass_on
         self._announce = announce
         self._clock = clock
@@ -129,7 +138,7 @@ class Replays:
 
     async def preview_one(self, event: Event, trigger_id: str | None = None) -> Preview:
         """Return what the replay of one event would do."""
-        return await self._judge([(event, trigger_id)], Preview())
+        return await self._judge([(event, trigger_id)], Preview(), Foresight(self._prefect))
 
     # Many events ----------------------------------------------------------------------------------
 
@@ -160,7 +169,7 @@ class Replays:
 
     async def preview(self, kind: ReplayKind, search: Search, trigger_id: str | None) -> Preview:
         """Return what a replay of many events would do."""
-        seen, cursor = Preview(), ""
+        seen, cursor, foresight = Preview(), "", Foresight(self._prefect)
         search = replace(search, oldest_first=True, cursor=None, limit=STEP_EVENTS)
         until = monotonic() + PREVIEW_SECONDS
         while True:
@@ -169,7 +178,7 @@ class Replays:
                 return seen
             if seen.events >= PREVIEWED or monotonic() > until:
                 return replace(seen, complete=False)
-            seen = await self._judge(page.events, seen)
+            seen = await self._judge(page.events, seen, foresight)
             missing = page.without_body
             seen = replace(seen, events=seen.events + missing, without_body=seen.without_body + missing)
             cursor = page.cursor
@@ -268,23 +277,32 @@ class Replays:
         )
         return await self._inbox.read(lambda c: read(c))
 
-    async def _judge(self, events: Sequence[tuple[Event, str | None]], seen: Preview) -> Preview:
+    async def _judge(
+        self, events: Sequence[tuple[Event, str | None]], seen: Preview, foresight: Foresight
+    ) -> Preview:
         triggers = await self._trigger_sets.in_force()
-        starts, outcomes = Counter(seen.starts), list(seen.outcomes)
+        starts, dies, outcomes = Counter(seen.starts), Counter(seen.dies), list(seen.outcomes)
         without_match = seen.without_match
         for event, only in events:
             planned = (await plan_costly(event, triggers, True, only)).dispatches
             without_match += all(new.filtered is not None for new in planned)
             for new in planned:
-                goes = new.filtered is None and new.dead is None
+                death, trigger = new.dead, triggers.get(new.trigger_id)
+                if new.filtered is None and death is None and trigger is not None:
+                    death = await foresight.death(trigger, event)
+                goes = new.filtered is None and death is None
                 starts[new.trigger_id] += goes
+                dies[new.trigger_id] += death is not None
                 if len(outcomes) < SHOWN:
-                    reason = new.filtered or new.dead
-                    outcomes.append(Outcome(event.id, event.type, new.trigger_id, goes, reason))
+                    reason = new.filtered or death
+                    outcomes.append(
+                        Outcome(event.id, event.type, new.trigger_id, goes, death is not None, reason)
+                    )
         return replace(
             seen,
             events=seen.events + len(events),
             starts=+starts,
+            dies=+dies,
             without_match=without_match,
             outcomes=tuple(outcomes),
         )

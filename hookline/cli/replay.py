@@ -1,4 +1,4 @@
-"""`hookline replay`: accepted events once more through the triggers of now."""
+"""`hookline replay`: accepted events once more, through the current triggers."""
 
 from __future__ import annotations
 
@@ -114,6 +114,11 @@ def _print_preview(preview: dict[str, Any]) -> None:
     out.print(f"A replay would look at {seen}; nothing was started.")
     for trigger, count in sorted(preview["would_start"].items()):
         out.print(f"  starts  {count:>7}  {trigger}")
+    for trigger, count in sorted(preview["would_die"].items()):
+        out.print(f"  dies    {count:>7}  {trigger}")
+        reasons = (o["reason"] for o in preview["outcomes"] if o["dies"] and o["trigger"] == trigger)
+        if reason := next(reasons, None):
+            out.print(f"                   {reason}")
     for name, text in (
         ("without_match", "match no trigger now"),
         ("without_body", "have lost their data to retention"),

@@ -13,7 +13,7 @@ _RATES = ("RateLimit-Policy", "RateLimit")
 
 WAIT = Parameter(
     "wait",
-    "Seconds to hold the answer until the event's runs are final.",
+    "Seconds to wait for the event's runs to end, before answering.",
     {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS},
 )
 LIMIT = Parameter(
@@ -21,7 +21,7 @@ LIMIT = Parameter(
     "How many at most.",
     {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": PAGE_DEFAULT},
 )
-CURSOR = Parameter("cursor", "What `next` of the page before said.", "Cursor")
+CURSOR = Parameter("cursor", "The `next` of the previous page.", "Cursor")
 EVENT_ID = Parameter("id", "The tracking id.", TEXT, "path", required=True)
 _SOURCE = Parameter(
     "source",
@@ -49,7 +49,7 @@ SEND_EVENT = Operation(
         WAIT,
         Parameter(
             "Idempotency-Key",
-            "The id of an event that has none of its own: a quoted string, or a bare word.",
+            "The id of an event that does not carry one: a quoted string, or a bare word.",
             {
                 "type": "string",
                 "pattern": '^("[ !#-\\[\\]-~]{1,255}"|[!#-~]{1,255})$',
@@ -59,13 +59,13 @@ SEND_EVENT = Operation(
         ),
         Parameter(
             "traceparent",
-            "W3C trace context, passed on into the run; what is none is left out.",
+            "W3C trace context, passed on to the run. An invalid one is ignored.",
             {"type": "string", "pattern": "^[ -~]*$"},
             "header",
         ),
         Parameter(
             "tracestate",
-            "What belongs to it; left out where it is none, or comes without `traceparent`.",
+            "W3C trace state, passed on with it. Ignored if invalid or sent without `traceparent`.",
             {"type": "string", "pattern": "^[ -~]*$"},
             "header",
         ),
@@ -73,7 +73,7 @@ SEND_EVENT = Operation(
     bodies={"application/json": "NewEvent", STRUCTURED: "CloudEvent", BATCH: "CloudEventBatch"},
     answers={
         202: Answered(
-            "On the disk. With `wait`, the tracking document as it is then.",
+            "Stored on disk. With `wait`, the tracking document at the end of the wait.",
             {"oneOf": [ref("Accepted"), ref("TrackingDocument"), ref("AcceptedBatch")]},
             headers=("Location", *_RATES),
         )
@@ -104,7 +104,7 @@ ASK_PERMISSION = Operation(
     ),
     answers={
         200: Answered("Granted.", headers=("Allow", "WebHook-Allowed-Origin", "WebHook-Allowed-Rate")),
-        204: Answered("Nobody asked; these are the methods.", headers=("Allow",)),
+        204: Answered("No origin was given; `Allow` lists the methods.", headers=("Allow",)),
     },
 )
 SEARCH_EVENTS = Operation(
@@ -133,7 +133,7 @@ READ_EVENT = Operation(
     name="readEvent",
     summary="See what became of an event.",
     tag="Events",
-    says="The tracking document; a browser gets a page. `wait` holds the answer until the runs are final.",
+    says="The tracking document; a browser gets a page. With `wait` it comes when the runs have ended.",
     scope=Scope.READ,
     parameters=(EVENT_ID, WAIT),
     answers={200: Answered("The tracking document.", "TrackingDocument")},
@@ -178,7 +178,7 @@ SHAKE_HANDS = Operation(
     name="answerHandshake",
     summary="Answer a provider's handshake.",
     tag="Webhooks",
-    says="Some providers look whether the address is theirs before they send; anything else is 405.",
+    says="Some providers check the address before they send. Anything that is no handshake is 405.",
     parameters=(_SOURCE,),
     answers={
         200: Answered(
@@ -193,7 +193,7 @@ SHAKE_HANDS = Operation(
 )
 READ_REJECTIONS = Operation(
     name="readRejections",
-    summary="See what was turned away, and why.",
+    summary="List rejected requests, with the reason.",
     tag="Events",
     says="Newest first; the newest 10,000 are kept.",
     scope=Scope.READ,
@@ -255,14 +255,17 @@ HEALTHZ = Operation(
     name="isAlive",
     summary="Ask whether the process lives.",
     tag="Service",
-    answers={200: Answered("It does.", "Health")},
+    answers={200: Answered("It is alive.", "Health")},
 )
 READYZ = Operation(
     name="isReady",
     summary="Ask whether events can be accepted.",
     tag="Service",
     says="With Prefect up or not: without it, events are accepted and wait.",
-    answers={200: Answered("They can.", "Readiness"), 503: Answered("Not now.", "Readiness")},
+    answers={
+        200: Answered("Ready.", "Readiness"),
+        503: Answered("`inbox` says why not.", "Readiness"),
+    },
 )
 READ_OPENAPI = Operation(
     name="readOpenapi",

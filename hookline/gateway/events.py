@@ -154,7 +154,7 @@ def read_cursor(exchange: Exchange) -> str | None:
         return None
     cursor = base64.urlsafe_b64decode(text).decode("latin-1") if _CURSOR.fullmatch(text) else ""
     if _ID.fullmatch(cursor) is None:
-        raise _bad_query("cursor", "what `next` of the page before said")
+        raise _bad_query("cursor", "the `next` of the previous page")
     return cursor
 
 

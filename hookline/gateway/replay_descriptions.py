@@ -40,11 +40,24 @@ _PREVIEW = exactly(
     dry_run={"const": True},
     events={**COUNT, "description": "How many were looked at."},
     complete={"type": "boolean", "description": "They are all there are."},
-    would_start={"type": "object", "additionalProperties": COUNT, "description": "Dispatches by trigger."},
-    without_match={**COUNT, "description": "Events that no trigger would start now."},
+    would_start={"type": "object", "additionalProperties": COUNT, "description": "Runs by trigger."},
+    would_die={
+        "type": "object",
+        "additionalProperties": COUNT,
+        "description": "Dispatches by trigger that would be dead at once, such as those whose parameters do"
+        " not fit the flow.",
+    },
+    without_match={**COUNT, "description": "Events that no current trigger would start."},
     without_body={**COUNT, "description": "Events whose data retention has forgotten."},
     outcomes=array(
-        exactly(event=ID, type=TEXT, trigger=TEXT, starts={"type": "boolean"}, reason=nullable(TEXT))
+        exactly(
+            event=ID,
+            type=TEXT,
+            trigger=TEXT,
+            starts={"type": "boolean"},
+            dies={"type": "boolean"},
+            reason=nullable({**TEXT, "description": "Why it starts nothing: filtered, or it would be dead."}),
+        )
     ),
 )
 _MADE = exactly(
@@ -163,7 +176,7 @@ LIST_DEAD = Operation(
 )
 REPLAY_DEAD_LETTER = Operation(
     name="replayDeadLetter",
-    summary="Replay one dead letter through its own trigger as it is now.",
+    summary="Replay one dead letter through the current form of its trigger.",
     tag="Replay",
     scope=Scope.ADMIN,
     parameters=(_DISPATCH_ID,),
@@ -174,7 +187,7 @@ REPLAY_DEAD_LETTER = Operation(
 )
 REPLAY_DEAD = Operation(
     name="replayDeadLetters",
-    summary="Replay all dead letters of a search, each through its own trigger.",
+    summary="Replay all dead letters of a search, each through its trigger.",
     tag="Replay",
     says="`since` and `until` are bounds of the time at which a dispatch was made.",
     scope=Scope.ADMIN,

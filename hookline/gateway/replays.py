@@ -271,6 +271,7 @@ def _preview(preview: Preview) -> dict[str, Any]:
         "events": preview.events,
         "complete": preview.complete,
         "would_start": dict(preview.starts),
+        "would_die": dict(preview.dies),
         "without_match": preview.without_match,
         "without_body": preview.without_body,
         "outcomes": [
@@ -279,6 +280,7 @@ def _preview(preview: Preview) -> dict[str, Any]:
                 "type": outcome.type,
                 "trigger": outcome.trigger_id,
                 "starts": outcome.starts,
+                "dies": outcome.dies,
                 "reason": outcome.reason,
             }
             for outcome in preview.outcomes

@@ -171,7 +171,7 @@ SCHEMAS: dict[str, Schema] = {
     "EventPage": exactly(events=array(exactly(**_SUMMARY, accepted=MOMENT)), next=nullable(ref("Cursor"))),
     "Cursor": {
         "type": "string",
-        "description": "What `next` of the page before said.",
+        "description": "The `next` of the previous page.",
         "pattern": "^[A-Za-z0-9_-]{48}$",
     },
     "Rejection": exactly(

@@ -268,7 +268,7 @@ async def test_a_run_says_what_made_it_send(gateway: RunningGateway) -> None:
 
 TRICKY = Event(
     id=new_id(),
-    type="com.example.order placed \u20ac",
+    type="com.example.order-placed.\u20ac",
     source="/shop/\u00fc?x=1",
     subject='100% "sure" \u4f60\u597d',
     source_id="id with space/\U0001f600",

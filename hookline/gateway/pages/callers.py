@@ -1,4 +1,4 @@
-"""Sources: who may knock, when each last did, and a test event that goes through the same door."""
+"""Sources: who may send webhooks, when each last did, and a test event that goes through the same door."""
 
 from __future__ import annotations
 

@@ -23,12 +23,14 @@ class Plan:
 
     Parameters
     ----------
-    starts: its trigger matches, by the set in force.
-    reason: why not.
+    starts: it would start a run, by the triggers in force.
+    dies: it would be dead again.
+    reason: why it would start nothing.
     """
 
     letter: Letter
     starts: bool
+    dies: bool = False
     reason: str | None = None
 
 
@@ -90,13 +92,14 @@ async def _replay_all(house: House, form: Form) -> View | str:
 async def _plan(house: House, letter: Letter) -> Plan:
     event = await house.inbox.replayable(letter.event.id)
     if event is None:
-        return Plan(letter, False, "retention has forgotten the event's data")
+        return Plan(letter, False, reason="retention has forgotten the event's data")
     # One that could not be matched at all names no trigger: its replay goes through all of them.
     preview = await house.dispatcher.replays.preview_one(event, letter.dispatch.trigger_id or None)
     if preview.starts:
         return Plan(letter, True)
     reasons = [outcome.reason for outcome in preview.outcomes if outcome.reason]
-    return Plan(letter, False, reasons[0] if reasons else "no trigger in force matches it any more")
+    reason = reasons[0] if reasons else "no trigger in force matches it any more"
+    return Plan(letter, False, bool(preview.dies), reason)
 
 
 async def _replay(house: House, event_id: str, trigger_id: str | None) -> None:

@@ -139,6 +139,38 @@ async def test_a_dry_run_says_what_would_start_and_starts_nothing(bench: Bench) 
     assert len(bench.prefect.created) == before
 
 
+async def test_a_dry_run_says_what_would_die(bench: Bench) -> None:
+    """A template that finds nothing, a parameter that does not fit, and a deployment that is gone."""
+    bench.prefect.schema = {"type": "object", "properties": {"size": {"type": "integer"}}}
+    await bench.deploy(
+        deliver(parameters={"size": "{{ event.payload.size }}"}),
+        Trigger(flow="index", deployment="gone", name="sent", expect=("sent",)),
+    )
+    del bench.prefect.pool_of["index/gone"]
+    unfit = PrefectRefused("Prefect answered 409: 'large' is not of type 'integer'", 409)
+    bench.prefect.refuses = lambda new: unfit if new.parameters["size"] == "large" else None
+    for data in ({"size": 7}, {"size": "large"}, {}):
+        await bench.send("sent", data)
+    await bench.work()
+
+    preview = await bench.dispatcher.replays.preview(ReplayKind.DEAD, Search(), None)
+    assert preview.starts == {}
+    assert preview.dies == {"deliver/now/sent": 2, "index/gone/sent": 3}
+    told = {outcome.reason for outcome in preview.outcomes}
+    assert any("the parameters do not fit the flow" in str(reason) for reason in told)
+    # Word for word what the others died of.
+    died = {letter.reason for letter in await bench.inbox.dead(limit=10)}
+    assert len(told & died) == 2
+
+    bench.prefect.pool_of["index/gone"] = None
+    preview = await bench.dispatcher.replays.preview(ReplayKind.DEAD, Search(), None)
+    assert (preview.starts, preview.dies) == ({"index/gone/sent": 3}, {"deliver/now/sent": 2})
+    bench.prefect.is_away = True
+    preview = await bench.dispatcher.replays.preview(ReplayKind.DEAD, Search(), None)
+    # What the flow takes cannot be asked; what the templates make of the event is known all the same.
+    assert preview.dies == {"deliver/now/sent": 1}
+
+
 async def test_a_search_is_replayed_in_order_up_to_the_moment_it_was_asked_for(bench: Bench) -> None:
     """What comes later, or is sent by the runs that it starts, is not replayed."""
     await bench.deploy(deliver())

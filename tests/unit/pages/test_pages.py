@@ -200,7 +200,7 @@ async def test_an_events_page_tells_why_a_trigger_did_not_match(house: House, br
     assert "data.total > 100 does not hold data.total is 5" in text
     assert 'data.currency == "EUR" cannot be told' in text
     assert "data.currency is not in the event" in text
-    assert "Matched against set 1. Verdicts are those of set 2, in force now." in text
+    assert "Matched against set 1. The verdicts below are those of set 2, which is in force now." in text
 
 
 async def test_an_events_page_shows_what_was_received(house: House, browser: Browser) -> None:
@@ -260,7 +260,7 @@ async def test_an_event_is_found_by_any_id(house: House, browser: Browser) -> No
 
 
 async def test_dead_letters_are_replayed_after_a_look(house: House, browser: Browser) -> None:
-    """First what each would start by the triggers of now; confirmed, those that match start."""
+    """First what each would start with the triggers in force; confirmed, those that match start."""
     await deploy(house, trigger(), trigger("gone", expect="shop.gone"))
     alive = await kill(house, await accept(house))
     lost = await kill(house, await accept(house, type="shop.gone"))
@@ -277,6 +277,19 @@ async def test_dead_letters_are_replayed_after_a_look(house: House, browser: Bro
     assert (done.status, done.header("location")) == (303, "/dead?replayed=1")
     assert [d.replay for d in await house.inbox.dispatches(alive.event_id)] == [0, 1]
     assert [d.replay for d in await house.inbox.dispatches(lost.event_id)] == [0]
+
+
+async def test_a_dead_letter_that_would_die_again_says_so(house: House, browser: Browser) -> None:
+    """One by one and all at once: its parameters cannot be made, so there is nothing to replay."""
+    await deploy(house, trigger(parameters={"total": "{{ event.payload.total }}"}))
+    dead = await kill(house, await accept(house, data={}))
+    token = (await browser.get("/dead")).html.token
+    for form in ([("dispatch", dead.id)], [("all", "yes")]):
+        look = await browser.post("/actions/dead", [("token", token), *form])
+        assert "Would die again" in look.html.text
+        assert "the event has no 'total'" in look.html.text
+        assert "Starts a run" not in look.html.text
+        assert "Replay all" not in [str(button) for button in look.html.all("button")]
 
 
 async def test_all_dead_letters_are_replayed_at_once(house: House, browser: Browser) -> None:
