@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -15,10 +15,10 @@ from urllib.parse import quote
 import orjson
 
 from hookline import attributes
-from hookline.body import envelope_data, read_form
+from hookline.body import check_form, envelope_data, read_form
 from hookline.errors import Refusal
 from hookline.event import BodyFormat, Draft, Event, rfc3339
-from hookline.json_text import array_slices, check_depth, check_utf8, load_json_body
+from hookline.json_text import array_slices, check_utf8, load_json, load_json_body
 from hookline.knock import CREDENTIALS, Headers, Knock
 from hookline.native import parse_native
 from hookline.trace_context import read_trace, trace_of
@@ -78,7 +78,12 @@ def is_batch(headers: Headers) -> bool:
 
 
 def parse_cloudevents(knock: Knock, *, door: str, strict: bool = True) -> list[Draft]:
-    """Read CloudEvents in structured, batch or binary mode; a batch may be empty.
+    """Read CloudEvents in structured, batch or binary mode, all at once; see `each_cloudevent`."""
+    return list(each_cloudevent(knock, door=door, strict=strict))
+
+
+def each_cloudevent(knock: Knock, *, door: str, strict: bool = True) -> Iterator[Draft]:
+    """Give CloudEvents in structured, batch or binary mode, one by one; a batch may be empty.
 
     Parameters
     ----------
@@ -92,7 +97,8 @@ def parse_cloudevents(knock: Knock, *, door: str, strict: bool = True) -> list[D
     """
     media_type = knock.headers.media_type
     if not media_type.startswith("application/cloudevents"):
-        return [_binary(knock, door, strict)]
+        yield _binary(knock, door, strict)
+        return
     if media_type not in (STRUCTURED, BATCH):
         detail = f"The format {media_type} is not known; send {STRUCTURED} or {BATCH}."
         raise Refusal(415, "unknown-format", detail, headers={"Accept-Post": f"{STRUCTURED}, {BATCH}"})
@@ -100,13 +106,12 @@ def parse_cloudevents(knock: Knock, *, door: str, strict: bool = True) -> list[D
     document = load_json_body(knock.body)
     headers = knock.headers.kept(CREDENTIALS)
     if media_type == STRUCTURED:
-        return [_structured(knock, document, knock.body, headers, door, strict, "")]
+        yield _structured(knock, document, knock.body, headers, door, strict, "")
+        return
     if not isinstance(document, list):
         raise Refusal(400, "bad-cloudevent", "A batch is a JSON array of events.", pointer="")
-    return [
-        _structured(knock, each, text, headers, door, strict, f"/{number}")
-        for number, (each, text) in enumerate(zip(document, array_slices(knock.body), strict=True))
-    ]
+    for number, (each, text) in enumerate(zip(document, array_slices(knock.body), strict=True)):
+        yield _structured(knock, each, text, headers, door, strict, f"/{number}")
 
 
 def structured(event: Event, extensions: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -225,6 +230,7 @@ def _binary_data(body: bytes, content_type: str) -> tuple[BodyFormat, Any]:
         return BodyFormat.JSON, load_json_body(body)
     try:
         if media_type == "application/x-www-form-urlencoded":
+            check_form(body)
             return BodyFormat.FORM, read_form(body)
         if media_type.startswith("text/") or media_type.endswith(("/xml", "+xml")):
             return BodyFormat.TEXT, body.decode()
@@ -253,9 +259,7 @@ def _structured(
     }
     time = _check(found, pointer)
     try:
-        data = envelope_data(document)
-        if "data_base64" in document:
-            check_depth(data)
+        data = envelope_data(document, load_json)
     except ValueError as wrong:
         _wrong("bad-cloudevent", f"{pointer}/data_base64", str(wrong))
     return _draft(knock, found, time, text, BodyFormat.ENVELOPE, data, headers, door, strict)

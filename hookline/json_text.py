@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -12,7 +13,12 @@ from hookline.errors import Refusal
 
 #: Objects and arrays may lie this deep in each other; deeper is refused.
 MAX_DEPTH = 64
+#: So many objects and arrays may be in one text. Each costs a microsecond or two before it is gone again, and
+#: the event loop waits meanwhile.
+MAX_NESTED = 100_000
 
+_ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_OBJECTS_AS_ARRAYS = bytes.maketrans(b"{}", b"[]")
 #: What may lie between two elements.
 _GAP = re.compile(r"[ \t\r\n,]*")
 #: Only its positions are used; whole numbers of thousands of digits make `int` fail, and `float` not.
@@ -30,8 +36,17 @@ def load_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
     Raises
     ------
     ValueError: not JSON.
-    Refusal: 400, nested deeper than `max_depth`.
+    Refusal: 400, nested deeper than `max_depth`; 413, more objects and arrays than MAX_NESTED.
     """
+    # Counting brackets is a cheap upper bound that settles nearly every body.
+    nested = text.count(b"{") + text.count(b"[")
+    brackets = b""
+    if nested > max_depth:
+        brackets = _brackets(text)
+        if nested > MAX_NESTED and brackets.count(b"[") > MAX_NESTED:
+            if b"[" * (max_depth + 1) in brackets:
+                raise _too_deep(max_depth)
+            raise Refusal(413, "json-size", f"The JSON has more than {MAX_NESTED} objects and arrays in it.")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as wrong:
@@ -39,9 +54,12 @@ def load_json(text: bytes, max_depth: int = MAX_DEPTH) -> Any:
         if "depth" in str(wrong) or "ecursion" in str(wrong):
             raise _too_deep(max_depth) from None
         raise
-    # Counting brackets is a cheap upper bound that settles nearly every body.
-    if text.count(b"{") + text.count(b"[") > max_depth:
-        check_depth(value, max_depth)
+    for _ in range(max_depth):
+        if not brackets:
+            return value
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise _too_deep(max_depth)
     return value
 
 
@@ -71,19 +89,8 @@ def check_utf8(content_type: str) -> None:
             raise Refusal(415, "unknown-format", "JSON comes in UTF-8; leave `charset` out or say utf-8.")
 
 
-def check_depth(value: Any, max_depth: int = MAX_DEPTH) -> None:
-    """Check how deep objects and arrays lie in each other.
-
-    Raises
-    ------
-    Refusal: 400, deeper than `max_depth`.
-    """
-    if _deeper_than(value, max_depth):
-        raise _too_deep(max_depth)
-
-
-def array_slices(text: bytes) -> list[bytes]:
-    """Return the elements of a JSON array as the bytes in which they were written.
+def array_slices(text: bytes) -> Iterator[bytes]:
+    """Give the elements of a JSON array as the bytes in which they were written.
 
     Parameters
     ----------
@@ -91,26 +98,20 @@ def array_slices(text: bytes) -> list[bytes]:
     """
     # Read as latin-1, a character is a byte, so that the C scanner's positions count bytes.
     characters = text.decode("latin-1")
-    slices: list[bytes] = []
     at = _GAP.match(characters, characters.index("[") + 1).end()  # type: ignore[union-attr] # matches anything
     while characters[at] != "]":
         _, end = _SCANNER.raw_decode(characters, at)
-        slices.append(text[at:end])
+        yield text[at:end]
         at = _GAP.match(characters, end).end()  # type: ignore[union-attr] # as above
-    return slices
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
-    level = [value] if type(value) in (dict, list) else []
-    for _ in range(limit):
-        below: list[Any] = []
-        for each in level:
-            children = each.values() if type(each) is dict else each
-            below += [child for child in children if type(child) is dict or type(child) is list]
-        if not below:
-            return False
-        level = below
-    return bool(level)
+def _brackets(text: bytes) -> bytes:
+    """Return the brackets of a JSON text, those in strings left out, and objects' as if they were arrays'."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = text.translate(_OBJECTS_AS_ARRAYS, _ALL_BUT_STRUCTURE).replace(b'""', b"")
+    # What is left between quotes is within strings.
+    return b"".join(brackets.split(b'"')[::2]) if b'"' in brackets else brackets
 
 
 def _too_deep(limit: int) -> Refusal:

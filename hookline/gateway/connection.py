@@ -8,6 +8,7 @@ compares it with general servers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 from urllib.parse import unquote
 
@@ -274,7 +275,8 @@ class Connection(Incoming):
         self.deadline = self.hub.now + DRAIN_SECONDS
         self.resume_reading()
         if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # the other side is gone
+                self.transport.write_eof()
 
 
 def _address(name: Any) -> tuple[str, int] | None:

@@ -35,6 +35,7 @@ from hookline.gateway.routing import not_allowed
 from hookline.gateway.waiting import read_wait, wait_for_document
 from hookline.inbox import Recorded
 from hookline.lineage.callers import Callers
+from hookline.slices import in_slices
 from hookline.sources import Handshake, Headers, Knock, Reply, Source, Sources
 
 #: Types that nobody outside may send: Prefect's own feed, and our mirror in it.
@@ -110,16 +111,20 @@ class Doors:
         rates = self._keys.take(caller.name)
         limit = self._house.settings.body_limit_bytes
         knock = await self._knock(scope, headers, receive, limit, verdict=caller.verdict)
-        drafts = cloudevents.parse(
-            knock, door=caller.door, default_source=caller.default_source, default_id=key
-        )
-        for draft in drafts:
-            _admit(draft, caller, sources)
+        batch = cloudevents.is_batch(headers)
+        if batch:
+            events = cloudevents.each_cloudevent(knock, door=caller.door)
+            drafts = await in_slices(_admit(each, caller, sources) for each in events)
+        else:
+            parsed = cloudevents.parse(
+                knock, door=caller.door, default_source=caller.default_source, default_id=key
+            )
+            drafts = [_admit(each, caller, sources) for each in parsed]
         if len(drafts) > 1:
             rates = self._keys.charge(caller.name, len(drafts) - 1)
         drafts = await self._callers.complete(drafts)
         recorded = await self._desk.record_all(drafts)
-        if cloudevents.is_batch(headers):
+        if batch:
             return await self._acknowledge_batch(recorded, wait_seconds, rates, receive)
         return await self._acknowledge(recorded[0], wait_seconds, rates, receive)
 
@@ -201,8 +206,8 @@ class Doors:
         )
 
 
-def _admit(draft: Draft, caller: Caller, sources: Sources) -> None:
-    """Check that the sender of a draft may say what it says.
+def _admit(draft: Draft, caller: Caller, sources: Sources) -> Draft:
+    """Return a draft whose sender may say what it says.
 
     Raises
     ------
@@ -216,6 +221,7 @@ def _admit(draft: Draft, caller: Caller, sources: Sources) -> None:
     if owner is not None:
         raise Refusal(403, "reserved-type", f"Types that begin with {owner.prefix} belong to {owner.name}.")
     caller.require_source(draft.source)
+    return draft
 
 
 def _read_query(query_string: bytes) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hookline.body import read_form
+from hookline.body import check_form, read_form
 from hookline.errors import Refusal
 from hookline.event import BodyFormat
 from hookline.json_text import load_json
@@ -44,6 +44,7 @@ _JSON = (b"application/json", b"text/json")
 
 
 def _form(body: bytes, form_payload: bool) -> tuple[BodyFormat, Any]:
+    check_form(body)
     try:
         fields = read_form(body)
     except ValueError:

@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
-from hookline.cloudevents import is_cloudevent, parse_cloudevents
+from hookline.cloudevents import each_cloudevent, is_cloudevent
 from hookline.errors import Refusal
 from hookline.event import Draft
 from hookline.json_text import array_slices
 from hookline.knock import CREDENTIALS, Handshake, Knock, Reply
+from hookline.slices import in_slices
 from hookline.sources.entry import Rate
 from hookline.sources.fetch import Fetch, FetchError
 from hookline.sources.handshake import HandshakeAnswer
@@ -144,7 +145,7 @@ class Source:
             if handshake.signed and (answer := handshake.answer(visit)):
                 await self._confirm(handshake.address_to_visit(visit))
                 return answer
-        return self._drafts(visit, verdict)
+        return await in_slices(self._drafts(visit, verdict))
 
     def acknowledge(self, id: str, status: str) -> Reply:
         """Return the answer that the provider expects once its event is on disk.
@@ -236,36 +237,31 @@ class Source:
                 503, "not-confirmed", f"The confirmation: {wrong}", headers={"Retry-After": "10"}
             ) from wrong
 
-    def _drafts(self, visit: Visit, verdict: str) -> list[Draft]:
+    def _drafts(self, visit: Visit, verdict: str) -> Iterator[Draft]:
         if self.recipe.cloudevents and (not self.recipe.type or is_cloudevent(visit.knock.headers)):
-            return self._cloudevents(visit.knock, verdict)
+            yield from self._cloudevents(visit.knock, verdict)
+            return
         headers = visit.knock.headers.kept(self.dropped)
         if self.recipe.each and isinstance(visit.data, list):
-            slices = array_slices(visit.knock.body)
-            return [
-                self._draft(visit.element(data), body, headers, verdict)
-                for data, body in zip(visit.data, slices, strict=True)
-            ]
-        return [self._draft(visit, visit.knock.body, headers, verdict)]
+            for data, body in zip(visit.data, array_slices(visit.knock.body), strict=True):
+                yield self._draft(visit.element(data), body, headers, verdict)
+        else:
+            yield self._draft(visit, visit.knock.body, headers, verdict)
 
-    def _cloudevents(self, knock: Knock, verdict: str) -> list[Draft]:
+    def _cloudevents(self, knock: Knock, verdict: str) -> Iterator[Draft]:
         headers = knock.headers.kept(self.dropped)
-        drafts = []
-        for draft in parse_cloudevents(knock, door=f"webhooks/{self.name}", strict=False):
+        for draft in each_cloudevent(knock, door=f"webhooks/{self.name}", strict=False):
             kind = self._own_type(self.type_rule.of_cloudevent(draft.type))
             self._hold_to_schema(kind, draft.data)
-            drafts.append(
-                replace(
-                    draft,
-                    type=kind,
-                    source=self.name,
-                    headers=headers,
-                    verdict=verdict,
-                    dedup_window=self.dedup_window,
-                    by_reference=self.by_reference,
-                )
+            yield replace(
+                draft,
+                type=kind,
+                source=self.name,
+                headers=headers,
+                verdict=verdict,
+                dedup_window=self.dedup_window,
+                by_reference=self.by_reference,
             )
-        return drafts
 
     def _draft(self, visit: Visit, body: bytes, headers: tuple[tuple[str, str], ...], verdict: str) -> Draft:
         kind = self.type_rule(visit)

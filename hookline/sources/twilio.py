@@ -6,8 +6,9 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from hookline.body import check_form, form_pairs
 from hookline.errors import Refusal
 from hookline.sources.recipe import Algorithm, Key
 from hookline.sources.secret import Secret, make_key
@@ -53,8 +54,9 @@ class TwilioVerifier:
             if not hmac.compare_digest(actual, digest.encode("utf-8", "replace")):
                 raise Refusal(401, "bad-signature", "The body is not the one whose digest was signed.")
             return b""
+        check_form(knock.body)
         try:
-            pairs = parse_qsl(knock.body.decode(), keep_blank_values=True)
+            pairs = form_pairs(knock.body)
         except ValueError:
             raise Refusal(
                 401, "bad-signature", "The body is no form, and its digest is not signed."

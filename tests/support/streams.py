@@ -86,6 +86,35 @@ def by_h11(stream: bytes) -> Verdict:
 
 
 @dataclass
+class Line:
+    """A connection to our server.
+
+    Parameters
+    ----------
+    sender: the end of whoever sends.
+    heard: bytes that the server was given.
+    """
+
+    sender: socket.socket
+    heard: int = 0
+
+
+async def open_line(hub: Hub) -> Line:
+    """Connect to our server over a real socket, without a port."""
+    sender, receiver = socket.socketpair()
+    sender.setblocking(False)
+    line = Line(sender)
+
+    class Heard(Connection):
+        def data_received(self, data: bytes) -> None:
+            line.heard += len(data)
+            super().data_received(data)
+
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: Heard(hub), receiver)
+    return line
+
+
+@dataclass
 class Listener:
     """The gateway's server with an application that takes everything down."""
 
@@ -99,25 +128,15 @@ class Listener:
         Each piece is read before the next is sent.
         """
         self.seen.clear()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        heard = 0
-
-        class Heard(Connection):
-            def data_received(self, data: bytes) -> None:
-                nonlocal heard
-                heard += len(data)
-                super().data_received(data)
-
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Heard(self.hub), theirs)
         sent = 0
-        with ours:
+        line = await open_line(self.hub)
+        with line.sender as ours:
             for piece in pieces:
                 await loop.sock_sendall(ours, piece)
                 sent += len(piece)
                 for _ in range(_TURNS):
-                    if heard >= sent:
+                    if line.heard >= sent:
                         break
                     await asyncio.sleep(0)
             ours.shutdown(socket.SHUT_WR)
