@@ -40,8 +40,9 @@ _FIRST_SEGMENT = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=@]|%[0-9A-Fa-f]{2})+"
 _RELATIVE = re.compile(rf"(?:{_ROOTED}|{_FIRST_SEGMENT}(?:/{_PCHAR}*)*)?{_TAIL}")
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+"  # noqa: S105 # a pattern of RFC 2045
+# Nothing that was taken is given back: a blank between two empty parameters could belong to either of them.
 _MEDIA_TYPE = re.compile(
-    rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\]|\\.)*"))?)*[ \t]*'
+    rf'{_TOKEN}/{_TOKEN}(?:[ \t]*+;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\]|\\.)*+"))?+)*+[ \t]*'
 )
 
 
