@@ -1,13 +1,14 @@
 """The audit: the inbox's books, held against each other and against Prefect.
 
-It proves that received = accepted + pending + dispatched + ignored + dead (+ pruned), and that each started
-dispatch has one flow run, found by the dispatch's idempotency key.
+It proves that received = accepted + pending + dispatched + ignored + dead (+ pruned), that each started
+dispatch has one flow run, found by the dispatch's idempotency key, and that each run of this inbox has its
+dispatch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,11 +19,15 @@ from hookline.inbox.books import Books, StartedRun, books, started_runs
 from hookline.inbox.proving import Proof, prove
 from hookline.inbox.rules import NAMED, Fault
 from hookline.prefect_api import PrefectApi
+from hookline.unknown_runs import Search, UnknownRuns
 
 #: Started dispatches that Prefect is asked about at once.
 PAGE = 200
 #: Keys that are looked for a second run at once: Prefect has no index for that and reads all of its runs.
 KEYS_AT_ONCE = 5_000
+#: Where Prefect has none of the newest runs, and those are so many, nobody has deleted one here and there.
+AT_THE_END = 3
+MISSING = "Prefect has no such run, and was never seen to have it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,20 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """What Prefect lost at its end, as one does that was restored from a backup.
+
+    Parameters
+    ----------
+    since: when the newest run that it still has was made.
+    runs: how many were started after that one; it has none of them.
+    """
+
+    since: datetime
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """What an audit found.
 
@@ -53,6 +72,8 @@ class Audit:
     gone: runs that Prefect was seen to have, and that were deleted since: no fault.
     missing: dispatches without their run, or with a second one; the first `NAMED` of them.
     missing_count: how many those are.
+    older: what Prefect has not, where it is older than the inbox.
+    unknown: runs that Prefect has, and the inbox does not account for.
     """
 
     books: Books
@@ -62,6 +83,8 @@ class Audit:
     gone: int = 0
     missing: tuple[Missing, ...] = ()
     missing_count: int = 0
+    older: Older | None = None
+    unknown: UnknownRuns = field(default_factory=UnknownRuns)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -72,7 +95,8 @@ class Audit:
     @property
     def balances(self) -> bool:
         """Return whether everything adds up."""
-        return not self.faults and not self.missing_count
+        in_prefect = self.missing_count or self.unknown.count or self.unknown.newer
+        return not self.faults and not in_prefect and self.older is None
 
 
 async def audit(
@@ -113,6 +137,10 @@ async def audit(
     found, proof, unchanged = await inbox.read(look)
     if prefect is None:
         return Audit(found, proof, unchanged)
+    search = Search(inbox, prefect, identity)
+    await search.begin()
+    newest_there: datetime | None = None
+    absent_since = 0
     runs, gone = 0, 0
     wrong: list[tuple[StartedRun, str]] = []
     wrong_count = 0
@@ -126,8 +154,15 @@ async def audit(
             runs += len(page)
             unchecked += page
             faults += await _without_run(prefect, page)
-        if len(unchecked) >= KEYS_AT_ONCE or not page:
+            absent = {run.dispatch_id for run, reason in faults if reason in (None, MISSING)}
+            for run in page:
+                if run.dispatch_id in absent:
+                    absent_since += 1
+                else:
+                    newest_there, absent_since = run.run_created, 0
+        if unchecked and (len(unchecked) >= KEYS_AT_ONCE or not page):
             faults += await _with_more_runs(prefect, unchecked)
+            await search.known([run.flow_run_id for run in unchecked])
             unchecked = []
         for run, reason in faults:
             if reason is None:
@@ -140,7 +175,10 @@ async def audit(
         if not page:
             break
     missing = tuple(Missing(run.dispatch_id, run.event_id, run.flow_run_id, why) for run, why in wrong)
-    return Audit(found, proof, unchanged, runs, gone, missing, wrong_count)
+    is_older = newest_there is not None and absent_since >= AT_THE_END
+    older = Older(newest_there, absent_since) if is_older and newest_there is not None else None
+    unknown = await search.end()
+    return Audit(found, proof, unchanged, runs, gone, missing, wrong_count, older, unknown)
 
 
 def _started(after: str, connection: Any) -> list[StartedRun]:
@@ -161,9 +199,7 @@ async def _without_run(
     wrong: list[tuple[StartedRun, str | None]] = []
     for run in page:
         if run.flow_run_id not in there:
-            wrong.append(
-                (run, None if run.seen else "Prefect has no such run, and was never seen to have it")
-            )
+            wrong.append((run, None if run.seen else MISSING))
         elif there[run.flow_run_id] != _key(run):
             wrong.append((run, f"its run has the key {there[run.flow_run_id]}"))
     return wrong
@@ -173,8 +209,6 @@ async def _with_more_runs(
     prefect: PrefectApi, started: Sequence[StartedRun]
 ) -> list[tuple[StartedRun, str | None]]:
     """Return the dispatches under whose key Prefect has a run that is not theirs."""
-    if not started:
-        return []
     keys = [_key(run) for run in started]
     ids = [run.flow_run_id for run in started]
     if await prefect.count_runs(idempotency_keys=keys) <= await prefect.count_runs(

@@ -34,6 +34,7 @@ from hookline.prefect_rows import (
     PoolInfo,
     RunInfo,
     RunNotice,
+    Tagged,
     read_deployment,
     read_moment,
     read_notice,
@@ -50,6 +51,7 @@ __all__ = [
     "PrefectApi",
     "RunInfo",
     "RunNotice",
+    "Tagged",
     "require_address",
 ]
 
@@ -228,15 +230,29 @@ class PrefectApi:
         return [read_run(row) for row in rows]
 
     async def count_runs(
-        self, *, ids: Sequence[str] | None = None, idempotency_keys: Sequence[str] | None = None
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        idempotency_keys: Sequence[str] | None = None,
+        tagged: Tagged | None = None,
     ) -> int:
-        """Return how many runs there are with one of these ids and one of these idempotency keys."""
-        wanted = {
+        """Return how many runs there are with one of these ids, one of these idempotency keys, and a tag."""
+        wanted: dict[str, Any] = {
             name: {"any_": list(values)}
             for name, values in (("id", ids), ("idempotency_key", idempotency_keys))
             if values is not None
         }
+        if tagged is not None:
+            wanted |= tagged.to_filter()
         return await self.count("/flow_runs/count", {"flow_runs": wanted})
+
+    async def tagged_runs(self, tagged: Tagged) -> AsyncIterator[list[RunInfo]]:
+        """Yield the runs with a tag page by page, those that were to start first at first."""
+        body = {"flow_runs": tagged.to_filter(), "sort": "EXPECTED_START_TIME_ASC", "limit": PAGE}
+        offset = 0
+        while page := await self._call("POST", "/flow_runs/filter", {**body, "offset": offset}):
+            yield [read_run(row) for row in page]
+            offset += len(page)
 
     async def first_task(self, flow_run_id: str) -> datetime | None:
         """Return when the first task of a run started, if one did."""

@@ -79,6 +79,29 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Tagged:
+    """Which tagged runs are asked for: those that other runs called left out, as they inherit tags.
+
+    Parameters
+    ----------
+    tags: a run has one of them.
+    since, until: bounds of the time at which it was to start.
+    """
+
+    tags: Sequence[str]
+    since: datetime
+    until: datetime
+
+    def to_filter(self) -> dict[str, Any]:
+        """Return it as Prefect's API takes it."""
+        return {
+            "tags": {"any_": list(self.tags)},
+            "parent_task_run_id": {"is_null_": True},
+            "expected_start_time": {"after_": rfc3339(self.since), "before_": rfc3339(self.until)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class NewRun:
     """A flow run to be created.
 

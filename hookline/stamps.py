@@ -26,17 +26,24 @@ def run_name(event: Event) -> str:
     return f"{event.type}-{event.id[-8:]}"
 
 
-def run_tags(event: Event, merged: Sequence[str] = ()) -> list[str]:
+def run_tags(event: Event, merged: Sequence[str] = (), *, inbox: str) -> list[str]:
     """Return a run's tags.
 
     Parameters
     ----------
     event: the event that leads.
     merged: tracking ids of the events that were merged into it, newest first.
+    inbox: whose run it is, as several systems may share a Prefect; see `Inbox.identity`.
     """
     ids = [event.id, *(other for other in merged if other != event.id)]
     tags = [f"event:{event_id}" for event_id in ids[:EVENT_TAGS]]
-    return [*tags, f"event-type:{event.type}"[:TAG_CHARACTERS], f"source:{event.source}"[:TAG_CHARACTERS]]
+    of_all = [f"event-type:{event.type}"[:TAG_CHARACTERS], f"source:{event.source}"[:TAG_CHARACTERS]]
+    return [*tags, *of_all, inbox_tag(inbox)]
+
+
+def inbox_tag(inbox: str) -> str:
+    """Return the tag of all runs of an inbox."""
+    return f"inbox:{inbox}"
 
 
 def run_labels(event: Event) -> dict[str, str] | None:

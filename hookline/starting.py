@@ -65,6 +65,7 @@ class Starter:
         self._events: OrderedDict[str, tuple[Event, int]] = OrderedDict()
         self._events_bytes = 0
         self._claim_secret: bytes | None = None
+        self._identity: str | None = None
 
     async def start(self, dispatch: Dispatch) -> tuple[Event, RunInfo]:
         """Create a dispatch's run, or find the one that was created before; return it with the event.
@@ -130,12 +131,17 @@ class Starter:
             deployment_id=deployment.id,
             idempotency_key=stamps.idempotency_key(dispatch),
             name=stamps.run_name(event),
-            tags=stamps.run_tags(event, merged),
+            tags=stamps.run_tags(event, merged, inbox=await self._inbox_identity()),
             parameters=parameters,
             job_variables=trigger.job_variables,
             scheduled=self._clock() + trigger.schedule_after if trigger.schedule_after else None,
             labels=stamps.run_labels(event),
         )
+
+    async def _inbox_identity(self) -> str:
+        if self._identity is None:
+            self._identity = await self._inbox.identity()
+        return self._identity
 
     async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:
         parameters = render_parameters(trigger, event)

@@ -16,6 +16,7 @@ from hookline.event import rfc3339
 if TYPE_CHECKING:
     from hookline.auditing import Audit
     from hookline.inbox.anchoring import Since
+    from hookline.unknown_runs import UnknownRuns
 
 
 def audit(
@@ -103,6 +104,25 @@ def _print(found: Audit, taken: str | None) -> None:
             f" {each.reason}",
             style="red",
         )
+    unknown = found.unknown
+    for run in unknown.runs:
+        out.print(f"unknown: run {run.flow_run_id} in Prefect: {run.reason}", style="red")
+    if unknown.count > len(unknown.runs):
+        out.print(f"  and {unknown.count - len(unknown.runs)} more", style="red")
+    if unknown.newer and unknown.newer_since is not None and unknown.newer_until is not None:
+        out.print(
+            f"Prefect is newer than this inbox: it has {unknown.newer} runs of events that this inbox never"
+            f" had, from {_time(unknown.newer_since)} to {_time(unknown.newer_until)}. Was the inbox restored"
+            " from a backup?",
+            style="bold red",
+        )
+    if found.older is not None:
+        out.print(
+            f"Prefect is older than this inbox: it has none of the {found.older.runs} runs that were started"
+            f" after {_time(found.older.since)}. Was Prefect restored from a backup, or were they deleted"
+            " there?",
+            style="bold red",
+        )
     if taken is not None:
         out.print(f"anchor      {taken}")
     out.print("It adds up." if found.balances else "It does not add up.", style="bold")
@@ -128,6 +148,11 @@ def _document(found: Audit, taken: str | None) -> dict[str, Any]:
             "before": found.proof.before,
             "erased": found.proof.erased,
         },
+        "unknown": found.unknown.count,
+        "unknown_runs": [{"flow_run": run.flow_run_id, "reason": run.reason} for run in found.unknown.runs],
+        "forgotten": found.unknown.forgotten,
+        "prefect_newer": _newer(found.unknown),
+        "prefect_older": found.older and {"since": rfc3339(found.older.since), "runs": found.older.runs},
         "since": _since(found.since),
         "anchor": taken,
         "faults": [
@@ -142,6 +167,16 @@ def _document(found: Audit, taken: str | None) -> dict[str, Any]:
             }
             for each in found.missing
         ],
+    }
+
+
+def _newer(unknown: UnknownRuns) -> dict[str, Any] | None:
+    if unknown.newer_since is None or unknown.newer_until is None:
+        return None
+    return {
+        "runs": unknown.newer,
+        "since": rfc3339(unknown.newer_since),
+        "until": rfc3339(unknown.newer_until),
     }
 
 

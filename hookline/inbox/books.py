@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text
 
 from hookline.inbox import counting
-from hookline.inbox.records import DispatchStatus, EventStatus
+from hookline.inbox.records import DispatchStatus, EventStatus, optional_moment
 from hookline.inbox.rules import NAMED, Fault
 from hookline.inbox.schema import bodies, dispatches, events
 
@@ -46,6 +47,7 @@ class StartedRun:
     event_id: str
     flow_run_id: str
     seen: bool
+    run_created: datetime | None = None
 
 
 def books(connection: Connection) -> Books:
@@ -86,7 +88,13 @@ def books(connection: Connection) -> Books:
 def started_runs(connection: Connection, *, after: str, limit: int) -> list[StartedRun]:
     """Return started dispatches as pages by id."""
     rows = connection.execute(
-        select(dispatches.c.id, dispatches.c.event_id, dispatches.c.flow_run_id, dispatches.c.seen)
+        select(
+            dispatches.c.id,
+            dispatches.c.event_id,
+            dispatches.c.flow_run_id,
+            dispatches.c.seen,
+            dispatches.c.run_created_us,
+        )
         .where(
             dispatches.c.status == DispatchStatus.STARTED.value,
             dispatches.c.flow_run_id.is_not(None),
@@ -95,7 +103,10 @@ def started_runs(connection: Connection, *, after: str, limit: int) -> list[Star
         .order_by(dispatches.c.id)
         .limit(limit)
     )
-    return [StartedRun(row.id, row.event_id, row.flow_run_id, row.seen) for row in rows]
+    return [
+        StartedRun(row.id, row.event_id, row.flow_run_id, row.seen, optional_moment(row.run_created_us))
+        for row in rows
+    ]
 
 
 def _rows(statement: Select[Any]) -> Callable[[Connection], tuple[str, ...]]:
@@ -188,6 +199,7 @@ RULES: tuple[tuple[str, Callable[[Connection], tuple[str, ...]]], ...] = (
             .where(
                 events.c.status.in_((EventStatus.ACCEPTED, EventStatus.PENDING, EventStatus.DEAD)),
                 bodies.c.event_id.is_(None),
+                events.c.erased_us.is_(None),
             )
         ),
     ),

@@ -13,7 +13,7 @@ from typing import Any
 
 from hookline.errors import PrefectRefused, PrefectUnavailable
 from hookline.inbox.records import TERMINAL_STATES
-from hookline.prefect_api import DeploymentInfo, NewRun, PoolInfo, RunInfo, RunNotice
+from hookline.prefect_api import DeploymentInfo, NewRun, PoolInfo, RunInfo, RunNotice, Tagged
 
 
 @dataclass
@@ -147,13 +147,23 @@ class FakePrefect:
         ]
 
     async def count_runs(
-        self, *, ids: Sequence[str] | None = None, idempotency_keys: Sequence[str] | None = None
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        idempotency_keys: Sequence[str] | None = None,
+        tagged: Tagged | None = None,
     ) -> int:
         self._answer("count_runs")
         return sum(
-            (ids is None or run.id in ids) and (idempotency_keys is None or key in idempotency_keys)
+            (ids is None or run.id in ids)
+            and (idempotency_keys is None or key in idempotency_keys)
+            and (tagged is None or bool(set(tagged.tags) & set(run.tags)))
             for key, run in self._by_key.items()
         )
+
+    async def tagged_runs(self, tagged: Tagged) -> AsyncIterator[list[RunInfo]]:
+        self._answer("tagged_runs")
+        yield [run for run in self._by_key.values() if set(tagged.tags) & set(run.tags)]
 
     async def runs_by_key(self, idempotency_keys: Sequence[str]) -> list[RunInfo]:
         self._answer("runs_by_key")

@@ -38,7 +38,8 @@ async def test_an_event_starts_one_run_with_its_stamps(bench: Bench) -> None:
     [dispatch] = await bench.inbox.dispatches(event_id)
     assert new.idempotency_key == f"hookline:{dispatch.id}"
     assert new.name == f"sent-{event_id[-8:]}"
-    assert list(new.tags) == [f"event:{event_id}", "event-type:sent", "source:shop"]
+    identity = await bench.inbox.identity()
+    assert list(new.tags) == [f"event:{event_id}", "event-type:sent", "source:shop", f"inbox:{identity}"]
     assert new.parameters["event"]["data"] == {"parcel": 7}
     assert (dispatch.status.value, dispatch.attempts, dispatch.flow_run_id) == ("started", 1, "run-0")
     [(_, event, run)] = bench.started

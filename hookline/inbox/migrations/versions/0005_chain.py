@@ -1,6 +1,7 @@
 """The chain: what each commit wrote as hashes, and what the counts were when it began."""
 
 import json
+import os
 import time
 
 import sqlalchemy as sa
@@ -38,6 +39,9 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("salt", sa.LargeBinary(), nullable=True))
     op.add_column("events", sa.Column("erased_us", sa.BigInteger(), nullable=True))
     op.add_column("dispatches", sa.Column("salt", sa.LargeBinary(), nullable=True))
+    keyring = sa.table("keyring", sa.column("name", sa.Text), sa.column("secret", sa.LargeBinary))
+    # What tells this inbox apart; a backup of any time has it.
+    op.bulk_insert(keyring, [{"name": "inbox", "secret": os.urandom(32)}])
     # Rows without a salt are older than the chain, or an older version wrote them beside it.
     rows = op.get_bind().execute(sa.text("SELECT name, sum(value) FROM counters GROUP BY name"))
     totals = {name: int(value) for name, value in rows.tuples()}
