@@ -25,8 +25,8 @@ def check(
 ) -> int:
     """Check prefect.yaml, the sources and the settings, offline.
 
-    Every error is told with its file, line and column. Nothing is asked and no code of the project is run. Exits 0 when all is well, warnings aside, 1 when
-    there are errors, and 2 when there is nothing to check.
+    Every error is told with its file, line and column. Nothing is asked and no code of the project is run.
+    Exits 0 when all is well, warnings aside, 1 when there are errors, and 2 when there is nothing to check.
 
     Example: hookline check --format github
     """
