@@ -16,6 +16,7 @@ from hookline.aside import Aside
 from hookline.backoff import Backoff, until_it_works
 from hookline.changes import Changes
 from hookline.errors import EvaluationError, InboxError, PrefectRefused, PrefectUnavailable, RenderError
+from hookline.evaluator import evaluators
 from hookline.event import Event, now
 from hookline.inbox import Dispatch, DispatchStatus, Inbox, News
 from hookline.lane import Lane, held_by
@@ -27,6 +28,7 @@ from hookline.replaying import Replays
 from hookline.room import Rooms
 from hookline.starting import Starter
 from hookline.trigger_sets import TriggerSets
+from hookline.triggers.template_cost import is_plain
 
 log = logging.getLogger(__name__)
 
@@ -404,6 +406,8 @@ class Dispatcher:
         for name in list(lanes)[:WARMED_UP]:
             self._lane(name)
             self._rooms.ask_beside(name)
+        if not all(map(is_plain, triggers)):
+            await evaluators("templates").warm_up()
 
     async def _recover_for_ever(self) -> None:
         """Find, now and then, what nobody holds: another gateway's leavings, or our own after an error."""

@@ -142,6 +142,11 @@ class Evaluators:
         self._idle = [Evaluator(kind) for _ in range(PROCESSES)]
         self._free = threading.Semaphore(PROCESSES)
 
+    async def warm_up(self) -> None:
+        """Start an evaluating process, so that the first question need not wait until it has loaded."""
+        with contextlib.suppress(EvaluationError):
+            await self.in_thread(self.ask)
+
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Return what comes of work that asks, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

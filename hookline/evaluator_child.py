@@ -26,7 +26,7 @@ _LENGTH = struct.Struct("!Q")
 
 TOO_LONG = (
     f"it takes more than {SECONDS:g} s of processor time for this event, so it was given up; make it simpler"
-    " (no loop inside a loop, `exists` instead of `filter` or `map`, fewer alternatives), or let less be sent"
+    " (no loop inside a loop, no `filter` or `map` over long lists), or let less be sent"
 )
 TOO_MUCH_MEMORY = (
     f"it takes more than {MEMORY_BYTES >> 20} MiB of memory for this event, so it was given up; make it build"
@@ -100,7 +100,8 @@ def _say(answer: Callable[..., Any], question: bytes) -> tuple[bool, Any]:
         value = answer(*marshal.loads(question))  # noqa: S302 # written by the gateway
         size = len(marshal.dumps(value))
     except EvaluationError as wrong:
-        return False, str(wrong)
+        # Prefect puts what went wrong in a template into words.
+        return False, TOO_MUCH_MEMORY if "MemoryError()" in str(wrong) else str(wrong)
     except MemoryError:
         return False, TOO_MUCH_MEMORY
     except BaseException as wrong:
@@ -116,8 +117,8 @@ def _why(status: int) -> str:
     match number:
         case signal.SIGPROF:
             return TOO_LONG
-        case signal.SIGABRT:
-            # A library that gets no memory ends its process.
+        case signal.SIGABRT | signal.SIGSEGV | signal.SIGBUS:
+            # A library that gets no memory ends its process, or goes where there is none.
             return TOO_MUCH_MEMORY
         case 0:
             return f"the evaluator ended with {os.waitstatus_to_exitcode(status)}"

@@ -15,13 +15,13 @@ from hookline.claim_tokens import claim_token
 from hookline.errors import PrefectRefused, RenderError
 from hookline.event import Claim, Event
 from hookline.inbox import Dispatch, Inbox
+from hookline.parameter_rendering import render
 from hookline.parameter_schema import check_parameters
 from hookline.prefect_api import NewRun, PrefectApi, RunInfo
 from hookline.prefect_rows import parameters_bytes
 from hookline.room import Rooms
 from hookline.sealed import holds_sealed
 from hookline.triggers import Trigger
-from hookline.triggers.rendering import render_parameters
 
 #: Prefect takes parameters of up to 512 KB; a larger event goes as a claim check.
 PARAMETER_BYTES = 500_000
@@ -144,7 +144,7 @@ class Starter:
         return self._identity
 
     async def _parameters(self, dispatch: Dispatch, trigger: Trigger, event: Event) -> dict[str, object]:
-        parameters = render_parameters(trigger, event)
+        parameters = await render(trigger, event)
         if (
             trigger.parameters is None
             and trigger.passes_event
@@ -156,7 +156,7 @@ class Starter:
                 self._claim_secret, event_id=event.id, dispatch_id=dispatch.id, at=self._clock()
             )
             claim = Claim(f"{self._gateway_url}/events/{event.id}/body", token)
-            return render_parameters(trigger, replace(event, data=None, claim=claim))
+            return await render(trigger, replace(event, data=None, claim=claim))
         return parameters
 
     async def _goes_by_reference(self, event: Event, parameters: dict[str, object]) -> bool:

@@ -24,11 +24,11 @@ from hookline.evaluator import with_answers_now
 from hookline.event import Cause, Event
 from hookline.inbox import Inbox, NewDispatch
 from hookline.inbox.records import id_at, to_micros
+from hookline.parameter_rendering import render_now
 from hookline.planning import plan_dispatch
 from hookline.sealed import opened
 from hookline.triggers import Match, TriggerSet
 from hookline.triggers.project import read_project
-from hookline.triggers.rendering import render_parameters
 
 __all__ = ["Start", "make_event", "memory_inbox", "starts"]
 
@@ -129,9 +129,7 @@ def _start(match: Match, planned: NewDispatch, event: Event) -> Start:
     parameters: Mapping[str, Any] = {}
     if goes:
         # Whether a flow takes the event is known when it is deployed; here it is taken to do so.
-        parameters = (
-            {"event": event} if trigger.parameters is None else opened(render_parameters(trigger, event))
-        )
+        parameters = {"event": event} if trigger.parameters is None else opened(render_now(trigger, event))
     return Start(
         trigger=f"{trigger.deployment}/{trigger.name}",
         starts=goes,

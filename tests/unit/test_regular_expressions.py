@@ -22,14 +22,14 @@ NOT_OF_THE_GATEWAY = (
     "hookline.__main__",
 )
 PIECES = [
-    "a", "A", "1", "0", " ", "  ", "\t", ";", "; ", "=", "a=a", '"', '\\"', "\\", "/", "//", ":", ".",
-    "-", "_",
-    "%", "%41", "?", "#", "@", ",", "*", "{", "}", "[", "'", "|", "\x01", "é", "<", "<!--", "ms",
-    "data.", "(", "!",
+    "a", "1", " ", "  ", "; ", "=", "a=a", '"', '\\"', "\\", "/", ":", ".", "-", "%41", "?", "#", ",", "{",
+    "[", "'", "é", "(",
 ]  # fmt: skip
-HEADS = ("", "a", "a/b", '"', "http:", "2026-01-01T00:00:00")
+HEADS = ("", "a/b", '"', "http:")
 #: What an attribute may hold.
 LENGTH = 1024
+#: Where the time doubles with each, it shows before it takes for ever.
+REPEATED = (8, 11, 14, 17, 20, LENGTH)
 #: Of processor time; a linear search takes a hundredth.
 TOO_LONG_SECONDS = 0.05
 
@@ -48,7 +48,8 @@ def slowest(pattern: re.Pattern[Any]) -> tuple[float, str]:
     """Return the longest time that a text of repeated pieces takes, and the text."""
     worst, of = 0.0, ""
     for head, one, other in product(HEADS, PIECES, PIECES):
-        for text in (head + (one + other) * 11 + "\x7f", (head + (one + other) * LENGTH)[:LENGTH] + "\x7f"):
+        for times in REPEATED:
+            text = (head + (one + other) * times)[:LENGTH] + "\x7f"
             given = text.encode("latin-1", "replace") if isinstance(pattern.pattern, bytes) else text
             began = time.process_time()
             pattern.fullmatch(given)
