@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import shlex
 import shutil
 import sys
@@ -13,7 +11,9 @@ from typing import Any
 import orjson
 
 from hookline.errors import HooklineError
-from hookline.event import new_id
+from hookline.event import now
+from hookline.sources import Source
+from hookline.sources.samples import make_sample, sign_sample
 
 #: The folder that holds a project's sample: `event.json`, and files that the event refers to.
 SAMPLE = Path("deployments/sample")
@@ -78,40 +78,12 @@ def enter_command(data: Path) -> str:
     return f'cd {shlex.quote(str(Path.cwd()))} && eval "$({elsewhere}{hookline} env)"'
 
 
-def github_curl(gateway: str, secret: str) -> str:
-    """Return a curl command that delivers a push as GitHub does, signed with the secret."""
-    body = orjson.dumps(github_push()).decode()
-    signature = hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
-    headers = [
-        "Content-Type: application/json",
-        "X-GitHub-Event: push",
-        f"X-GitHub-Delivery: {new_id()}",
-        f"X-Hub-Signature-256: sha256={signature}",
-    ]
-    return _curl(f"{gateway}/webhooks/github", headers, body)
-
-
-def github_push() -> dict[str, Any]:
-    """Return a push of one commit, in the shape of GitHub's documentation, without what is seldom used."""
-    head, before = "a" * 39 + "1", "b" * 39 + "2"
-    commit = {
-        "id": head,
-        "message": "Add the harbour list",
-        "timestamp": "2026-11-24T03:00:00+01:00",
-        "url": f"https://github.com/acme/shop/commit/{head}",
-        "author": {"name": "Ada Example", "email": "ada@example.com", "username": "ada"},
-        "added": ["harbours.csv"],
-        "removed": [],
-        "modified": [],
-    }
-    return {
-        "ref": "refs/heads/main",
-        "before": before,
-        "after": head,
-        "repository": {"id": 1296269, "name": "shop", "full_name": "acme/shop", "default_branch": "main"},
-        "pusher": {"name": "ada", "email": "ada@example.com"},
-        "commits": [commit],
-    }
+def github_curl(gateway: str, source: Source) -> str:
+    """Return a curl command that delivers a push as GitHub does, signed with the source's secret."""
+    at, address = now(), f"{gateway}/webhooks/{source.name}"
+    push = make_sample(source, "push", at)
+    headers = sign_sample(source, push, at, address)
+    return _curl(address, [f"{name}: {value}" for name, value in headers.items()], push.body.decode())
 
 
 def _curl(url: str, headers: list[str], body: str) -> str:

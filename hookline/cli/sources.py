@@ -20,8 +20,9 @@ from hookline.cli.send import read_data
 from hookline.cli.system import System, find_system
 from hookline.errors import SourcesError
 from hookline.event import now
-from hookline.sources import Source, Sources, load_sources, sign, standing
+from hookline.sources import Source, Sources, load_sources, standing
 from hookline.sources.recipe import Key
+from hookline.sources.samples import make_sample, sample_types, sign_sample
 
 app = App(
     name="sources",
@@ -83,23 +84,37 @@ def reload(*, json: Json = False) -> None:
 def send_test(
     name: Annotated[str, Parameter(help="The source.")],
     *,
-    data: Annotated[str | None, Parameter(help="The body: JSON, @FILE, or - for standard input.")] = None,
-    kind: Annotated[str, Parameter(help="The event's name, for providers that say it in a header.")] = "test",
+    event: Annotated[
+        str | None,
+        Parameter(
+            name=("--event", "--kind"), help="The event, as the provider names it; by default the usual one."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, Parameter(help="A body of your own: JSON, @FILE, or - for standard input.")
+    ] = None,
+    list_events: Annotated[
+        bool, Parameter(name="--list", help="List the events that can be sent.", negative="")
+    ] = False,
     json: Json = False,
 ) -> int:
-    """Send the gateway a delivery that is signed as the provider signs it, with the source's first secret.
+    """Send the gateway an event as the provider sends it, signed with the source's first secret.
 
-    Exits 1 when the gateway does not take it.
+    The events are made up, in the shape that each provider documents. Exits 1 when the gateway does not take
+    it.
 
-    Example: hookline sources test github --kind push --data @push.json
+    Example: hookline sources test github --event push
     """
     system = find_system()
     source = find_source(_sources(system), name)
-    body = orjson.dumps({"test": True} if data is None else read_data(data))
+    if list_events:
+        return _list_events(source, json)
+    at = now()
+    sample = make_sample(source, event, at, None if data is None else orjson.dumps(read_data(data)))
     path = f"/webhooks/{name}" + (f"/{source.tokens[0].text}" if source.tokens else "")
-    headers = sign(source, body, now(), kind=kind, url=source.url or f"{system.gateway}{path}")
+    headers = sign_sample(source, sample, at, source.url or f"{system.gateway}{path}")
     with Gateway(system) as gateway:
-        answer = gateway.deliver(path, body, headers)
+        answer = gateway.deliver(path, sample.body, headers)
     _print_answer(answer, json)
     return 0 if answer.is_success else 1
 
@@ -186,6 +201,15 @@ def _in_force(system: System) -> dict[str, Any]:
 
 def _sources(system: System) -> Sources:
     return load_sources(system.settings.sources, environment(system))
+
+
+def _list_events(source: Source, json: bool) -> int:
+    types = sample_types(source)
+    if json:
+        print_json({"events": [{"event": event, "type": kind} for event, kind in types.items()]})
+    else:
+        print_table(("EVENT", "TYPE"), list(types.items()))
+    return 0
 
 
 def _row(facts: dict[str, Any]) -> tuple[str | Text, ...]:

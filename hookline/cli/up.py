@@ -35,7 +35,6 @@ from hookline.supervisor import Service, Supervisor
 
 #: How long the sample event may take on a machine that is busy starting up.
 SAMPLE_PATIENCE = timedelta(seconds=60)
-GITHUB_SECRET = "GITHUB_WEBHOOK_SECRET"  # noqa: S105 (the variable's name)
 
 
 def up(
@@ -180,7 +179,7 @@ def _introduce(plan: Plan, out: Console, traced: _Traced | None) -> None:
     """Tell where everything is and what to do next: what is printed can be pasted into a second shell."""
     gateway = bound_url(plan.settings)
     key_wanted = bool(plan.settings.api_keys)
-    secret = os.environ.get(GITHUB_SECRET) or plan.secrets.get(GITHUB_SECRET)
+    github = load_sources(plan.settings.sources, {**os.environ, **plan.secrets}).get("github")
     event: dict[str, Any] = {"type": "hello.world", "data": {"name": "you"}}
     event_id = "ID"
     if traced is not None:
@@ -191,9 +190,9 @@ def _introduce(plan: Plan, out: Console, traced: _Traced | None) -> None:
     _print_raw(enter_command(plan.data))
     out.print("\nSend an event:", style="bold")
     _print_raw(event_curl(gateway, event, key_wanted=key_wanted))
-    if secret and plan.settings.on_loopback and "github" in load_sources(plan.settings.sources, os.environ):
+    if github and github.secrets and github.recipe_name == "github" and plan.settings.on_loopback:
         out.print("\nDeliver a push as GitHub does, signed with this machine's secret:", style="bold")
-        _print_raw(github_curl(gateway, secret))
+        _print_raw(github_curl(gateway, github))
     out.print("\nThen follow it, with the id that you get:", style="bold")
     _print_raw(tracking_curl(gateway, event_id, key_wanted=key_wanted))
     _print_raw(f"hookline trace {event_id}")

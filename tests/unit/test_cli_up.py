@@ -152,13 +152,16 @@ def test_a_project_need_not_have_a_sample(settings: Settings) -> None:
     assert prepare_sample(settings.data) is None
 
 
-def test_the_printed_delivery_is_signed_as_github_signs() -> None:
-    """HMAC-SHA256 of the very bytes that the shell hands to curl."""
-    words = shlex.split(github_curl("http://127.0.0.1:4280", "it's secret"))
+def test_the_printed_delivery_is_signed_as_github_signs(tmp_path: Path) -> None:
+    """HMAC-SHA256 of the very bytes that the shell hands to curl; another push each time it is printed."""
+    (tmp_path / "sources.yaml").write_text("sources: {github: {recipe: github, secrets: [${S}]}}")
+    source = load_sources(tmp_path / "sources.yaml", {"S": "it's secret"})["github"]
+    words = shlex.split(github_curl("http://127.0.0.1:4280", source))
     body = words[words.index("-d") + 1]
     signature = hmac.new(b"it's secret", body.encode(), hashlib.sha256).hexdigest()
     assert f"X-Hub-Signature-256: sha256={signature}" in words
     assert json.loads(body)["repository"]["full_name"] == "acme/shop"
+    assert body not in github_curl("http://127.0.0.1:4280", source)
 
 
 def test_a_printed_event_does_not_show_the_key() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from hookline.errors import Refusal, SourcesError
 from hookline.event import now
 from hookline.gateway.desk import Desk
@@ -16,13 +14,11 @@ from hookline.gateway.pages.log import first_curl
 from hookline.gateway.pages.serving import View
 from hookline.gateway.pages.visitor import Form, Visitor
 from hookline.inbox import StoredEvent, browsing
-from hookline.sources import Handshake, Headers, Knock, Source, sign, standing
+from hookline.sources import Handshake, Headers, Knock, Source, standing
+from hookline.sources.samples import make_sample, sample_types, sign_sample
 
 #: Names of senders at `/events` that the page lists.
 SENDERS = 50
-_SAMPLE = orjson.dumps(
-    {"test": True, "message": "Sent from Hookline's pages"}, option=orjson.OPT_INDENT_2
-).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Listed:
     faults: what is wrong, safe to show.
     last: its newest event.
     untestable: why no test event can be sent.
-    sample: the body of a test event.
+    samples: the events that can be sent as a test.
     """
 
     name: str
@@ -51,7 +47,7 @@ class Listed:
     faults: tuple[str, ...]
     last: StoredEvent | None
     untestable: str | None
-    sample: str = _SAMPLE
+    samples: tuple[str, ...] = ()
 
 
 async def source_list(house: House, exchange: Exchange, visitor: Visitor) -> View:
@@ -84,6 +80,7 @@ def _listed(house: House, source: Source, last: StoredEvent | None) -> Listed:
         faults=tuple(f"{fault[:1].upper()}{fault[1:]}." for fault in stands["faults"]),
         last=last,
         untestable=_untestable(house, source),
+        samples=tuple(sample_types(source)),
     )
 
 
@@ -95,8 +92,9 @@ def _address(house: House, source: Source, token: str | None) -> str:
 def _untestable(house: House, source: Source) -> str | None:
     if not source.ready:
         return "it lets nobody in."
+    at = now()
     try:
-        sign(source, _SAMPLE.encode(), now(), url=_address(house, source, None))
+        sign_sample(source, make_sample(source, None, at), at, _address(house, source, None))
     except (SourcesError, ValueError) as wrong:
         return str(wrong)
     return None
@@ -107,12 +105,13 @@ async def send_test(house: House, exchange: Exchange, visitor: Visitor, form: Fo
     source = house.sources.get(form.one("source"))
     if source is None:
         raise Refusal(404, "no-such-source", "There is no such source; load the page again.")
-    body = form.one("body").replace("\r\n", "\n").encode()
-    kind = form.one("kind").strip() or "test"
+    written = form.one("body").replace("\r\n", "\n").strip()
     token = source.tokens[0].text if source.tokens else None
     address = _address(house, source, token)
+    at = now()
     try:
-        headers = sign(source, body, now(), kind=kind, url=address)
+        sample = make_sample(source, form.one("event") or None, at, written.encode() if written else None)
+        headers = sign_sample(source, sample, at, address)
     except (SourcesError, ValueError) as wrong:
         raise Refusal(409, "cannot-sign", str(wrong)) from None
     knock = Knock(
@@ -121,8 +120,8 @@ async def send_test(house: House, exchange: Exchange, visitor: Visitor, form: Fo
         path=f"/webhooks/{source.name}",
         query_string=b"",
         headers=Headers.of({"User-Agent": "Hookline test", **headers}),
-        body=body,
-        received=now(),
+        body=sample.body,
+        received=at,
         remote="the pages, as a test",
         token=token,
     )

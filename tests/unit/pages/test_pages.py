@@ -350,16 +350,20 @@ async def test_sources_say_whether_they_are_ready_and_what_came_last(house: Hous
 
 
 async def test_a_test_event_goes_through_the_door_like_any_other(house: House, browser: Browser) -> None:
-    """It is signed with the source's own secret, verified, recorded, and matched."""
-    answer = await browser.submit(
-        "/actions/test", {"source": "github", "kind": "push", "body": '{"ref": "x"}'}
-    )
+    """It is what the provider would send: signed with the source's secret, verified, recorded, matched."""
+    assert "<option>pull_request</option>" in (await browser.get("/sources")).text
+    answer = await browser.submit("/actions/test", {"source": "github", "event": "push", "body": ""})
     assert answer.status == 303
     [event] = await house.inbox.search(Search())
+    assert event.subject == "acme/shop"
     assert answer.header("location") == f"/events/{event.id}"
     assert (event.type, event.source) == ("github.push", "github")
     assert event.verdict.startswith("hmac-sha256")
+    own = {"source": "github", "event": "issues", "body": '{"action": "closed"}'}
+    assert (await browser.submit("/actions/test", own)).status == 303
+    assert {each.type for each in await house.inbox.search(Search())} == {"github.push", "github.issues"}
     assert (await browser.submit("/actions/test", {"source": "stripe"})).status == 409
+    assert (await browser.submit("/actions/test", {"source": "github", "event": "psh"})).status == 409
 
 
 async def test_lineage_shows_an_event_with_what_came_of_it(house: House, browser: Browser) -> None:
