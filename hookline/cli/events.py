@@ -36,6 +36,7 @@ def ls(
     ] = None,
     until: Annotated[str | None, Parameter(help="Accepted before a time, or an age.")] = None,
     limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
+    ids: Annotated[bool, Parameter(negative="", help="Print their ids alone, one a line.")] = False,
     json: Json = False,
 ) -> None:
     """List events, the newest first.
@@ -54,6 +55,8 @@ def ls(
         found = list(gateway.pages("/events", "events", wanted, limit))
     if json:
         print_json({"events": found})
+    elif ids:
+        print("\n".join(event["id"] for event in found))
     else:
         _print_list(found)
 

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import duckdb
 import httpx
 import pytest
 
+from tests.support.pages import Block, blocks, pages, paste
 from tests.support.servers import PrefectServer
 from tests.support.up import REPOSITORY, Up, copy_project, running_up, runs_of, until
 
@@ -33,7 +35,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Give a system that was started on an empty folder and has printed its curl commands."""
     folder = tmp_path_factory.mktemp("up")
     (folder / "project").mkdir()
-    with running_up(copy_project(folder / "project"), folder / "data") as up:
+    # The default folder, so that a shell that stands in the project finds it.
+    with running_up(copy_project(folder / "project"), folder / "project" / ".hookline") as up:
         up.start().wait_for("Ctrl-C stops everything")
         yield up
 
@@ -206,17 +209,56 @@ def test_commands_find_the_running_system(system: Up) -> None:
     assert "COMPLETED" in system.run("trace", listed[0]["id"]).stdout
 
 
-def test_a_flow_of_my_own_in_ten_lines(system: Up) -> None:
-    """What the README tells to write and to type works, word by word, while `up` runs."""
+def test_a_flow_of_my_own_in_ten_lines(system: Up, tmp_path: Path) -> None:
+    """What the README tells to write and to type works, word by word, in a second shell while `up` runs."""
     flow, trigger, commands = readme_blocks("## Add a flow of your own")
     (system.project / "flows/orders.py").write_text(flow)
     with (system.project / "prefect.yaml").open("a") as project:
         project.write(trigger)
-    for command in commands.splitlines():
-        done = system.run(*shlex.split(command)[1:])
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "book/on-order-paid/order-paid" in done.stdout
-    assert "COMPLETED" in done.stdout
+    said = paste(system, [Block("README.md", commands)], tmp_path)
+    assert "book/on-order-paid/order-paid" in said
+    assert "COMPLETED" in said
+
+
+#: Blocks that are not run, by how they begin, and why.
+NOT_RUN = {
+    "git clone": "gets and starts what this test runs beside",
+    "hookline deploy": "is run by the test above, and takes its time",
+    "hookline up --server": "wants a Prefect server at a made-up address",
+    "export PREFECT_API_URL=http://prefect.internal": "wants a Prefect server at a made-up address",
+    "HOOKLINE_DATABASE=postgresql://": "wants a database at a made-up address",
+    "prefect worker start": "goes on until Ctrl-C",
+}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_what_the_documentation_tells_to_paste_works(system: Up, tmp_path: Path, page: str) -> None:
+    """Every shell block of a page, in order, in a second shell in the project's folder."""
+    chosen = [each for each in blocks(page) if not each.text.startswith(tuple(NOT_RUN))]
+    if chosen:
+        paste(system, chosen, tmp_path)
+
+
+def test_what_is_not_run_is_still_there() -> None:
+    """The list of exceptions does not outlive its reasons."""
+    every = [block.text for page in pages() for block in blocks(page)]
+    for beginning in NOT_RUN:
+        assert any(text.startswith(beginning) for text in every), beginning
+
+
+def test_what_up_prints_can_be_pasted(system: Up, tmp_path: Path) -> None:
+    """Line by line, into a shell that stands elsewhere and has `hookline` and `prefect` not on its path."""
+    printed = [line.strip() for line in system.lines if line.startswith(("  curl", "  hookline", "  cd "))]
+    assert len(printed) == 5, printed
+    script = "\n".join(["set -e", *printed, "prefect deployment ls", "hookline doctor"])
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-c", script], cwd=tmp_path, text=True, capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(system.home)}, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("HTTP/1.1 202") == 2
+    assert "on-resource-ready" in done.stdout
+    assert re.search(r"^sources +ok", done.stdout, re.MULTILINE)
 
 
 def test_a_second_up_says_what_is_in_its_way(system: Up) -> None:
