@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
-import sys
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from hookline.errors import DeployError, PrefectRefused
+from hookline.deploy_process import start_process
+from hookline.errors import DeployError
 from hookline.faults import Fault, in_order
-from hookline.flow_facts import FlowFacts, ask_flows
+from hookline.flow_facts import FlowFacts
 from hookline.nearest import nearest
 from hookline.triggers import Trigger
 from hookline.triggers.keeping import RESERVED_PREFIXES
 from hookline.triggers.project import Deployment, LeftTrigger, Project, read_project
 from hookline.triggers.reading import loop_fault
-from hookline.triggers.rendering import template_names
 
-#: What is shown of Prefect's output when it fails.
-_OUTPUT_CHARACTERS = 4000
-#: Build steps print what they like.
-_LONGEST_LINE_BYTES = 16 * 1024 * 1024
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_DEPLOYED = re.compile(r"Deployment '([^']+)' successfully created")
+#: Says whether triggers may be taken away, by their ids.
+Agree = Callable[[Sequence[str]], Awaitable[bool]]
+
+
+async def never(_: Sequence[str]) -> bool:
+    """Agree to nothing."""
+    return False
 
 
 class TriggerStore(Protocol):
@@ -38,12 +36,18 @@ class TriggerStore(Protocol):
     async def trigger_set(self) -> tuple[int, list[dict[str, Any]]]: ...
 
 
-class PrefectSide(Protocol):
-    """What deploying needs of the Prefect server."""
+class Prefect(Protocol):
+    """What deploying needs of Prefect and of the user's flows; `DeployProcess` says it in full."""
 
-    async def deployment(self, lane: str) -> object: ...
+    async def flows(self, entrypoints: Iterable[str]) -> dict[str, FlowFacts]: ...
 
-    async def pool_limit(self, work_pool: str) -> int | None: ...
+    async def faulty_templates(self, parameters: Sequence[Mapping[str, Any]]) -> list[str | None]: ...
+
+    async def prepare(
+        self, wait: timedelta, pool: str | None, pools: Iterable[str]
+    ) -> tuple[bool, list[str]]: ...
+
+    async def deploy(self, project: str, lanes: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,18 @@ class Plan:
             for deployment, flow in self.deployments
             for trigger in deployment.kept
         )
+
+    @property
+    def pools(self) -> dict[str, str | None]:
+        """Return the work pools that must be there, each with a deployment that wants it.
+
+        Without a name it is Prefect's default pool; a template is Prefect's to fill in.
+        """
+        return {
+            deployment.work_pool: deployment.name
+            for deployment, _ in reversed(self.deployments)
+            if deployment.work_pool is not None and "{{" not in deployment.work_pool
+        }
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -102,6 +118,7 @@ class DeployReport:
     left: triggers that stay with Prefect's automations, and why.
     version: the version of the trigger set now in force.
     changed: whether this deploy made that version.
+    removed: ids of triggers that were in force before and are not any more.
     warnings: what is allowed and probably not meant.
     """
 
@@ -110,41 +127,61 @@ class DeployReport:
     left: tuple[LeftTrigger, ...]
     version: int
     changed: bool
+    removed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 async def deploy(
     path: Path,
     inbox: TriggerStore,
-    prefect: PrefectSide,
     *,
     only: Collection[str] | None = None,
+    wait: timedelta = timedelta(0),
+    create_pool: str | None = None,
+    agree: Agree = never,
     progress: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] | None = None,
 ) -> DeployReport:
     """Deploy a project: its deployments to Prefect, its triggers to Prefect or the inbox.
 
+    Whoever shares the inbox with others holds `hookline.inbox.deploy_lock` meanwhile, so that the file that
+    is read last is the one that comes into force last.
+
     Parameters
     ----------
     path: the `prefect.yaml`.
     inbox: gets the triggers that Hookline keeps, as a new version if anything changed.
-    prefect: the server that `environment` names too.
-    only: names of deployments; None deploys all of the file.
+    only: deployments by name or `flow/name`; None deploys all of the file.
+    wait: how long to wait for the Prefect server.
+    create_pool: name and type of a work pool that is made if there is none.
+    agree: asked before triggers that are in force are taken away.
     progress: called with one line at each step.
-    environment: of the processes that are started, and of `{{ $NAME }}`; None is this process's own.
+    environment: names the server, and fills in `{{ $NAME }}`; None is this process's own.
 
     Raises
     ------
-    DeployError: a check failed; Prefect and the inbox are as before.
+    PrefectUnavailable: the server does not answer in time.
+    DeployError: a check failed, or a trigger may not be taken away; Prefect and the inbox are as before.
     DeployError: Prefect refused; some deployments may have been made, the inbox is as before.
     """
     environment = os.environ if environment is None else environment
-    plan = await plan_deploy(path, only=only, progress=progress, environment=environment)
-    return await carry_out(plan, inbox, prefect, progress=progress, environment=environment)
+    async with start_process(path.parent, environment, progress) as prefect:
+        plan = await plan_deploy(path, prefect, only=only, progress=progress, environment=environment)
+        pools = plan.pools
+        made, missing = await prefect.prepare(wait, create_pool, pools)
+        if made:
+            progress(f"Made the work pool {create_pool}")
+        for pool in missing:
+            raise DeployError(
+                f"Deployment {pools[pool]} wants the work pool {pool!r}, which the Prefect server does not"
+                f" have. Make it with `prefect work-pool create {pool} --type warm` (or another type)."
+            )
+        return await carry_out(plan, inbox, prefect, agree=agree, progress=progress)
 
 
 async def plan_deploy(
     path: Path,
+    prefect: Prefect,
     *,
     only: Collection[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -156,13 +193,15 @@ async def plan_deploy(
     ------
     DeployError: a check failed.
     """
-    project = read_project(path, environment, template_names)
+    project = read_project(path, environment)
     chosen = _choose(project, only)
     progress(f"Importing the flows of {len(chosen)} deployments")
-    flows = await ask_flows(project.folder, [entrypoint for _, entrypoint in chosen], environment)
+    flows = await prefect.flows(entrypoint for _, entrypoint in chosen)
     planned = tuple((deployment, flows[entrypoint]) for deployment, entrypoint in chosen)
     _check_flows_named([f"{flow.name}/{deployment.name}" for deployment, flow in planned], only)
-    if faults := [fault for deployment, flow in planned for fault in _faults(project, deployment, flow)]:
+    faults = [fault for deployment, flow in planned for fault in _faults(project, deployment, flow)]
+    faults += await _faulty_templates(project, [deployment for deployment, _ in planned], prefect)
+    if faults:
         raise DeployError(*in_order(faults))
     return Plan(project, planned, whole=only is None)
 
@@ -170,32 +209,39 @@ async def plan_deploy(
 async def carry_out(
     plan: Plan,
     inbox: TriggerStore,
-    prefect: PrefectSide,
+    prefect: Prefect,
     *,
+    agree: Agree = never,
     progress: Callable[[str], None] = lambda _: None,
-    environment: Mapping[str, str] = os.environ,
 ) -> DeployReport:
     """Deploy what was planned.
 
     Raises
     ------
-    DeployError: a work pool is missing, or Prefect refused.
+    DeployError: a trigger may not be taken away, or Prefect refused.
     """
-    await _check_pools(plan, prefect)
+    before, documents = await inbox.trigger_set()
+    in_force = [Trigger.from_dict(document) for document in documents]
+    triggers = _in_force(plan, in_force)
+    removed = tuple(sorted({trigger.id for trigger in in_force} - {trigger.id for trigger in triggers}))
+    if removed and not await agree(removed):
+        raise DeployError(
+            f"This would take away {_several(removed)}: in force, and not in {plan.project.path} any more."
+            " Put back what is to stay, or agree with `hookline deploy --prune`. Nothing was deployed."
+        )
     progress("Deploying with Prefect")
-    await _prefect_deploy(plan, progress, environment)
     lanes = tuple(f"{flow.name}/{deployment.name}" for deployment, flow in plan.deployments)
-    await _check_deployed(lanes, prefect)
-    before, _ = await inbox.trigger_set()
-    triggers = await _in_force(plan, inbox)
+    await prefect.deploy(plan.project.for_prefect([deployment for deployment, _ in plan.deployments]), lanes)
+    if (await inbox.trigger_set())[0] != before:
+        raise DeployError("The triggers in force were changed meanwhile, past this deploy; deploy again.")
     version = await inbox.save_trigger_set(triggers)
-    progress(f"{len(triggers)} triggers in force (version {version})")
     return DeployReport(
         deployments=lanes,
         kept=triggers,
         left=tuple(trigger for deployment, _ in plan.deployments for trigger in deployment.left),
         version=version,
         changed=version != before,
+        removed=removed,
         warnings=plan.warnings,
     )
 
@@ -269,88 +315,34 @@ def _faults(project: Project, deployment: Deployment, flow: FlowFacts) -> Iterat
             )
 
 
-async def _check_pools(plan: Plan, prefect: PrefectSide) -> None:
-    pools = {deployment.work_pool: deployment.name for deployment, _ in reversed(plan.deployments)}
-    for pool, deployment_name in pools.items():
-        # Without a name it is Prefect's default pool; a template is Prefect's to fill in.
-        if pool is None or "{{" in pool:
-            continue
-        try:
-            await prefect.pool_limit(pool)
-        except PrefectRefused as refused:
-            if refused.status != 404:
-                raise
-            raise DeployError(
-                f"Deployment {deployment_name} wants the work pool {pool!r}, which the Prefect server does"
-                f" not have. Make it with `prefect work-pool create {pool} --type warm` (or another type)."
-            ) from None
+async def _faulty_templates(
+    project: Project, deployments: Sequence[Deployment], prefect: Prefect
+) -> list[Fault]:
+    """Return what Prefect, which is going to render them, finds wrong with the templates of kept triggers."""
+    templated = [
+        (trigger, place)
+        for deployment in deployments
+        for trigger, place in zip(deployment.kept, deployment.places["triggers"], strict=True)
+        if any(sign in str(trigger.parameters) for sign in ("{{", "{%", "__prefect_kind"))
+    ]
+    if not templated:
+        return []
+    found = await prefect.faulty_templates([trigger.parameters or {} for trigger, _ in templated])
+    return [
+        project.fault(
+            place, f"trigger {trigger.name} of deployment {trigger.deployment}: parameters: {reason}"
+        )
+        for (trigger, place), reason in zip(templated, found, strict=True)
+        if reason
+    ]
 
 
-async def _check_deployed(lanes: Sequence[str], prefect: PrefectSide) -> None:
-    for lane in lanes:
-        try:
-            await prefect.deployment(lane)
-        except PrefectRefused as refused:
-            raise DeployError(f"`prefect deploy` succeeded, yet Prefect has no {lane}: {refused}") from None
-
-
-async def _in_force(plan: Plan, inbox: TriggerStore) -> tuple[Trigger, ...]:
+def _in_force(plan: Plan, before: Iterable[Trigger]) -> tuple[Trigger, ...]:
     """Return all triggers, by id: the planned ones, and those of deployments that are not deployed now."""
-    others: list[Trigger] = []
-    if not plan.whole:
-        deployed = {deployment.name for deployment, _ in plan.deployments}
-        _, documents = await inbox.trigger_set()
-        kept_before = [Trigger.from_dict(document) for document in documents]
-        others = [trigger for trigger in kept_before if trigger.deployment not in deployed]
+    deployed = {deployment.name for deployment, _ in plan.deployments}
+    others = [trigger for trigger in before if not plan.whole and trigger.deployment not in deployed]
     return tuple(sorted((*others, *plan.triggers), key=lambda trigger: trigger.id))
 
 
-async def _prefect_deploy(
-    plan: Plan, progress: Callable[[str], None], environment: Mapping[str, str]
-) -> None:
-    """Run `prefect deploy --all` on a copy of the project file without the kept triggers.
-
-    Raises
-    ------
-    DeployError: Prefect refused; holds the end of its output.
-    """
-    with tempfile.TemporaryDirectory(prefix="hookline-deploy-") as folder:
-        # Outside the project: a deploy that is killed leaves nothing behind in the user's tree.
-        copy = Path(folder) / "prefect.yaml"
-        copy.write_text(plan.project.for_prefect([deployment for deployment, _ in plan.deployments]))
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(copy),
-            cwd=plan.project.folder,
-            env={
-                **environment,
-                # Long lines and no colours, so that the output can be read back.
-                "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb",
-                "PREFECT_CLI_WRAP_LINES": "false",
-                # Importing the flows must leave nothing in the user's tree.
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONUNBUFFERED": "1",
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LONGEST_LINE_BYTES,
-        )  # fmt: skip
-        output: list[str] = []
-        try:
-            assert child.stdout is not None  # noqa: S101 - it was asked for as a pipe; this tells the type checker
-            async for line in child.stdout:
-                text = _ANSI.sub("", line.decode(errors="replace"))
-                output.append(text)
-                if deployed := _DEPLOYED.search(text):
-                    progress(f"Deployed {deployed[1]}")
-            code = await child.wait()
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-    if code:
-        raise DeployError(f"`prefect deploy` failed:\n{_tail(output)}")
-
-
-def _tail(output: Sequence[str]) -> str:
-    return "".join(output)[-_OUTPUT_CHARACTERS:].strip()
+def _several(ids: Sequence[str]) -> str:
+    return f"the trigger {ids[0]}" if len(ids) == 1 else f"{len(ids)} triggers ({', '.join(ids)})"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,9 +26,17 @@ def deploy(
     create_pool: Annotated[
         bool, Parameter(help="Make the work pool warm if there is none.", negative="")
     ] = False,
+    prune: Annotated[
+        bool,
+        Parameter(help="Take away triggers that the file no longer has, without asking.", negative=""),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Deploy the flows of prefect.yaml and put their triggers in force.
+
+    Triggers that are in force and not in the file any more are named, and taken away when you agree: at a
+    terminal you are asked, elsewhere it takes --prune. With names, only the triggers of those deployments
+    change. Deploys wait for each other.
 
     Where PREFECT_API_URL is not set, the server of the system that runs in this folder is used.
 
@@ -34,16 +44,29 @@ def deploy(
     """
     settings = use_system()
     check_password(settings)
-    # Imported after the line above: Prefect reads its address when it is imported.
+    # Imports the inbox and its database's driver, which no `--help` has to wait for.
     from hookline.cli.deployment import deploy_project
+
+    asked = sys.stdin.isatty() and sys.stdout.isatty() and not json
+
+    async def agree(ids: Sequence[str]) -> bool:
+        return prune or (asked and await _ask(ids))
 
     def tell(line: str) -> None:
         if not json:
-            console().print(line, style="dim")
+            # At once, in a pipe too: a deploy takes seconds, and somebody may be waiting.
+            console().print(line, style="" if line.startswith("deployed ") else "dim", markup=False)
+            sys.stdout.flush()
 
     report = asyncio.run(
         deploy_project(
-            settings, file, names, wait=timedelta(seconds=wait), create_pool=create_pool, tell=tell
+            settings,
+            file,
+            names,
+            wait=timedelta(seconds=wait),
+            create_pool=create_pool,
+            agree=agree,
+            tell=tell,
         )
     )
     if json:
@@ -52,21 +75,40 @@ def deploy(
         _print_report(report)
 
 
+async def _ask(ids: Sequence[str]) -> bool:
+    """Ask at the terminal whether triggers may be taken away."""
+    for id in ids:
+        print(f"in force, and not in the file any more: {id}")
+    print("Take away? [y/N] ", end="", flush=True)
+    answered = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Unlike `input()`, this can be interrupted.
+    loop.add_reader(sys.stdin, answered.set)
+    try:
+        await answered.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _print_report(report: DeployReport) -> None:
+    """Print what is in force; the deployments were told as they were made."""
     out = console()
-    for lane in report.deployments:
-        out.print(f"deployed  {lane}")
+    for id in report.removed:
+        out.print(f"removed   {id}", style="yellow", markup=False)
     for trigger in report.kept:
-        out.print(f"trigger   {trigger.id}")
+        out.print(f"trigger   {trigger.id}", markup=False)
     for left in report.left:
-        out.print(f"Prefect's {left.deployment}/{left.name or '(unnamed)'}: {left.reason}")
+        out.print(f"Prefect's {left.deployment}/{left.name or '(unnamed)'}: {left.reason}", markup=False)
     for warning in report.warnings:
-        out.print(f"warning   {warning}", style="yellow")
+        out.print(f"warning   {warning}", style="yellow", markup=False)
+    out.print(f"{len(report.kept)} triggers in force (version {report.version})", markup=False)
 
 
 def _document(report: DeployReport) -> dict[str, Any]:
     return {
         "deployments": list(report.deployments),
+        "removed": list(report.removed),
         "kept": [trigger.id for trigger in report.kept],
         "left": [
             {"deployment": left.deployment, "trigger": left.name, "reason": left.reason}

@@ -1,8 +1,7 @@
-"""The steps of `hookline deploy`. Importing this module imports Prefect, which reads its settings then."""
+"""The steps of `hookline deploy`."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,13 +9,11 @@ from pathlib import Path
 
 from hookline.checking import check_files
 from hookline.cli.services import POOL
-from hookline.deploying import DeployReport, carry_out, plan_deploy
-from hookline.errors import DeployError, PrefectUnavailable
+from hookline.deploying import Agree, DeployReport, deploy
+from hookline.errors import DeployError
 from hookline.inbox import Inbox
-from hookline.prefect_api import PrefectApi
+from hookline.inbox.deploy_lock import deploy_lock
 from hookline.settings import Settings
-
-POLL_SECONDS = 0.1
 
 
 async def deploy_project(
@@ -26,9 +23,10 @@ async def deploy_project(
     *,
     wait: timedelta,
     create_pool: bool,
+    agree: Agree,
     tell: Callable[[str], None],
 ) -> DeployReport:
-    """Check the project, wait for the server, and deploy.
+    """Check the project, wait for the server, and deploy; one deploy at a time, and the file is read in it.
 
     Parameters
     ----------
@@ -36,29 +34,30 @@ async def deploy_project(
     names: deployments to deploy; without any, all of the file.
     wait: how long to wait for the Prefect server.
     create_pool: make the warm work pool if there is none.
+    agree: asked before triggers that are in force are taken away.
     tell: called with one line at each step.
 
     Raises
     ------
     PrefectUnavailable: the server does not answer.
-    DeployError: see `hookline.deploying.deploy`.
+    DeployError: see `hookline.deploying.deploy`; also what `hookline check` finds.
     """
-    if errors := [fault for fault in check_files(file, settings.sources, os.environ) if not fault.warning]:
-        raise DeployError(*errors)
-    plan = await plan_deploy(file, only=names or None, progress=tell)
-    async with PrefectApi.open() as prefect:
-        await _until_healthy(prefect, wait)
-        if create_pool and await prefect.create_pool(POOL, POOL):
-            tell(f"Made the work pool {POOL}")
+
+    def waiting() -> None:
+        tell("Waiting for another deploy to end")
+
+    async with deploy_lock(settings.database_url, waiting):
+        if errors := [
+            fault for fault in check_files(file, settings.sources, os.environ) if not fault.warning
+        ]:
+            raise DeployError(*errors)
         async with Inbox.open(settings.database_url) as inbox:
-            return await carry_out(plan, inbox, prefect, progress=tell)
-
-
-async def _until_healthy(prefect: PrefectApi, wait: timedelta) -> None:
-    deadline = asyncio.get_running_loop().time() + wait.total_seconds()
-    while not await prefect.is_healthy():
-        if asyncio.get_running_loop().time() >= deadline:
-            raise PrefectUnavailable(
-                "The Prefect server does not answer. Start it, or set PREFECT_API_URL to its address."
+            return await deploy(
+                file,
+                inbox,
+                only=names or None,
+                wait=wait,
+                create_pool=POOL if create_pool else None,
+                agree=agree,
+                progress=tell,
             )
-        await asyncio.sleep(POLL_SECONDS)

@@ -146,11 +146,18 @@ def worker(plan: Plan) -> Service:
     )
 
 
-def deploy_command(*, own_server: bool) -> tuple[str, ...]:
-    """Return the command that deploys once the server is there."""
+def deploy_command(*, own_server: bool, own_inbox: bool) -> tuple[str, ...]:
+    """Return the command that deploys once the server is there.
+
+    An inbox of its own holds the triggers of this project alone: what the file no longer has may go.
+    """
     wait = LONGEST_START if own_server else OTHER_SERVER_WAIT
     command = (*HOOKLINE, "deploy", "--wait", str(wait.total_seconds()))
-    return (*command, "--create-pool") if own_server else command
+    return (
+        *command,
+        *(["--create-pool"] if own_server else []),
+        *(["--prune"] if own_inbox else []),
+    )
 
 
 def listen(plan: Plan) -> list[socket.socket]:

@@ -142,11 +142,16 @@ async def _deploy(plan: Plan, supervisor: Supervisor, progress: Progress, out: C
     log = plan.data / "logs" / "deploy.log"
     with progress.step("Deployments") as step:
         code = await supervisor.run(
-            services.deploy_command(own_server=plan.server is None), env=plan.environment(), log=log
+            services.deploy_command(own_server=plan.server is None, own_inbox=not plan.settings.database),
+            env=plan.environment(),
+            log=log,
         )
         lines = log.read_text(errors="replace").splitlines()
         deployed = [line.removeprefix("deployed").strip() for line in lines if line.startswith("deployed ")]
         step.detail = ", ".join(deployed) if code == 0 else "could not be deployed"
+    for line in lines:
+        if line.startswith(("removed ", "warning ")):
+            out.print(line, style="yellow", markup=False)
     if code != 0:
         out.print("\n".join(lines[-20:]), style="red")
         out.print("Mend it and run `hookline deploy`; all the rest is running.")

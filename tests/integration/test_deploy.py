@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from hookline.deploy_process import start_process
 from hookline.deploying import DeployReport, deploy, plan_deploy
 from hookline.errors import DeployError
+from hookline.inbox.deploy_lock import deploy_lock
 from hookline.inbox.inbox import Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.triggers import Trigger
@@ -96,7 +100,6 @@ class Shop:
         return await deploy(
             self.path,
             self.inbox,
-            self.prefect,
             progress=self.lines.append,
             environment=self.server.env,
             **options,
@@ -142,6 +145,10 @@ async def shop(
             yield shop
 
 
+async def always(_: Sequence[str]) -> bool:
+    return True
+
+
 async def until(condition: Callable[[], Awaitable[Any]], timeout_seconds: float = 30) -> Any:
     """Return what `condition` gives once that is true; Prefect gives no signal that could be waited for."""
     deadline = time.monotonic() + timeout_seconds
@@ -158,8 +165,9 @@ async def test_deploy_gives_each_trigger_to_who_keeps_it(shop: Shop) -> None:
     """
     await shop.inbox.save_trigger_set([trigger("record-order", "on-order", "was-there-before")])
     before = shop.files()
-    report = await shop.deploy()
+    report = await shop.deploy(agree=always)
 
+    assert report.removed == ("record-order/on-order/was-there-before",)
     assert report.deployments == ("record-order/on-order", "sum-up/nightly")
     assert [trigger.id for trigger in report.kept] == [
         "record-order/on-order/placed",
@@ -179,7 +187,10 @@ async def test_deploy_gives_each_trigger_to_who_keeps_it(shop: Shop) -> None:
     assert await shop.automations("sum-up/nightly") == set()
     assert (await shop.prefect.deployment("sum-up/nightly")).work_pool == shop.pool
     assert shop.files() == before
-    assert "Deployed record-order/on-order" in shop.lines
+    assert [line for line in shop.lines if "on-order" in line or "nightly" in line] == [
+        "deployed  record-order/on-order",
+        "deployed  sum-up/nightly",
+    ]
 
     # The same triggers again are the same version.
     assert await shop.inbox.save_trigger_set(report.kept) == 2
@@ -229,16 +240,93 @@ async def test_a_missing_pool_is_told_before_anything_is_made(shop: Shop) -> Non
 
 async def test_what_prefect_refuses_is_shown(shop: Shop) -> None:
     """Its own words, and the inbox stays as it was."""
-    shop.write(PROJECT.replace('"0 3 * * *"', '"no cron"'))
-    with pytest.raises(DeployError, match=r"(?s)`prefect deploy` failed:.*cron"):
+    # Prefect looks at where it is to run from when it deploys, and nobody before.
+    shop.write(PROJECT.replace("work_pool: {name: POOL}", 'work_pool: {name: "{{ $NOWHERE }}"}', 1))
+    with pytest.raises(DeployError, match=r"(?s)`prefect deploy` failed:.*NOWHERE"):
         await shop.deploy()
     assert await shop.kept() == (0, {})
 
 
-async def test_a_flow_that_cannot_be_imported_is_told_without_a_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "instead", "why"),
+    [
+        ("def sum_up", "def summed", r"orders\.py:sum_up cannot be imported: .*'sum_up' not found"),
+        (
+            "import hookline",
+            "import os; print('farewell', flush=True); os._exit(3)",
+            "(?s)imported:.*farewell",
+        ),
+    ],
+)
+async def test_a_flow_that_cannot_be_imported_is_told_without_a_server(
+    tmp_path: Path, written: str, instead: str, why: str
+) -> None:
     """Planning asks no server, so that `hookline up` can do it while one starts."""
     path = tmp_path / "prefect.yaml"
     path.write_text(textwrap.dedent(PROJECT))
-    (tmp_path / "orders.py").write_text(textwrap.dedent(FLOWS).replace("def sum_up", "def summed"))
-    with pytest.raises(DeployError, match=r"orders\.py:sum_up cannot be imported: .*'sum_up' not found"):
-        await plan_deploy(path)
+    (tmp_path / "orders.py").write_text(textwrap.dedent(FLOWS).replace(written, instead))
+    async with start_process(tmp_path, os.environ, print) as prefect:
+        with pytest.raises(DeployError, match=why):
+            await plan_deploy(path, prefect)
+
+
+async def test_prefects_own_rules_for_templates_hold_before_anything_is_made(shop: Shop) -> None:
+    """Jinja alone would take twenty loops."""
+    loops = "{% for a in event.payload %}{% for b in a %}{% for c in b %}{% endfor %}{% endfor %}{% endfor %}"
+    shop.write(PROJECT.replace("{{ event.payload.day }}", loops))
+    with pytest.raises(DeployError, match=r"prefect\.yaml:\d+:\d+: trigger asked of deployment nightly"):
+        await shop.deploy()
+    assert await shop.kept() == (0, {})
+
+
+# The command ----------------------------------------------------------------------------------------
+
+
+def command(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
+    """Start `hookline deploy` in the project's folder, with a pipe for its output."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hookline", "deploy", *arguments],
+        cwd=shop.folder,
+        env={**shop.server.env, "HOOKLINE_DATA": str(shop.folder / "data")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+async def test_deploys_wait_for_each_other_and_the_file_that_is_read_last_wins(shop: Shop) -> None:
+    """The second waits, says so, and reads the file only then; no trigger is lost to an older reading."""
+    database = f"sqlite:///{shop.folder / 'data' / 'inbox.db'}"
+    async with deploy_lock(database):
+        second = command(shop)
+        assert second.stdout is not None
+        line = await asyncio.to_thread(second.stdout.readline)
+        assert line == "Waiting for another deploy to end\n"
+        shop.write(PROJECT.replace("name: asked", "name: asked-later"))
+    out, err = await asyncio.to_thread(second.communicate)
+    assert second.returncode == 0, err
+    assert "trigger   sum-up/nightly/asked-later\n" in out
+    # Each deployment is told once, as it is made, in a pipe too.
+    assert [line for line in out.splitlines() if line.endswith(("on-order", "nightly"))] == [
+        "deployed  record-order/on-order",
+        "deployed  sum-up/nightly",
+    ]
+
+    # A trigger that goes is named, and where nobody is at the terminal it takes --prune.
+    shop.write(PROJECT)
+    refused = command(shop)
+    out, err = await asyncio.to_thread(refused.communicate)
+    assert (refused.returncode, "sum-up/nightly/asked-later" in err, "--prune" in err) == (1, True, True)
+    pruned = command(shop, "--prune", "--json", "sum-up/nightly")
+    out, err = await asyncio.to_thread(pruned.communicate)
+    document = orjson.loads(out)
+    assert document["removed"] == ["sum-up/nightly/asked-later"]
+    assert document["deployments"] == ["sum-up/nightly"]
+    assert set(document["kept"]) == {"record-order/on-order/placed", "sum-up/nightly/asked"}
+
+
+async def test_a_slip_is_told_before_a_process_is_started(shop: Shop) -> None:
+    """All that `hookline check` finds."""
+    shop.write(PROJECT.replace("expect: [order.placed]", "expct: [job.fails]"))
+    refused = command(shop)
+    _, err = await asyncio.to_thread(refused.communicate)
+    assert refused.returncode == 1
+    assert "prefect.yaml:9:9: deployment on-order, trigger placed: `expct` is no key of a trigger" in err

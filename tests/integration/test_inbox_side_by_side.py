@@ -12,6 +12,7 @@ import pytest
 from hookline.errors import InboxError
 from hookline.inbox import Inbox, NewDispatch, Routing, RunSeen
 from hookline.inbox.books import books
+from hookline.inbox.deploy_lock import deploy_lock
 from tests.support.inboxes import LEASE, START, Clock, Desk, draft, to_start
 from tests.support.postgres import PostgresServer
 
@@ -184,3 +185,20 @@ async def test_a_database_that_went_away_comes_back(postgres_server: PostgresSer
             after, _ = await inbox.record(draft())
             assert await inbox.event(before.id) is not None
             assert await inbox.event(after.id) is not None
+
+
+async def test_deploys_from_several_machines_wait_for_each_other(postgres_inbox_url: str) -> None:
+    """The lock is the database's, and ends with the connection."""
+    waits = asyncio.Event()
+    order: list[str] = []
+
+    async def second() -> None:
+        async with deploy_lock(postgres_inbox_url, waits.set):
+            order.append("second")
+
+    async with deploy_lock(postgres_inbox_url):
+        waiting = asyncio.create_task(second())
+        await asyncio.wait_for(waits.wait(), 10)
+        order.append("first")
+    await asyncio.wait_for(waiting, 10)
+    assert order == ["first", "second"]

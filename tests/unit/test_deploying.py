@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hookline import deploying
 from hookline.deploying import Plan, carry_out, plan_deploy
 from hookline.errors import DeployError, HooklineError
 from hookline.flow_facts import FlowFacts
@@ -41,14 +41,25 @@ FLOWS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def known_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer for the child process that imports flows; tests/integration/test_deploy.py has the real one."""
+class Prefect:
+    """A server that has everything, and flows that are known; test_deploy.py of integration has real ones."""
 
-    async def answer(folder: Path, entrypoints: Iterable[str], environment: Mapping[str, str]) -> Any:
+    def __init__(self) -> None:
+        self.deployed: list[str] = []
+
+    async def flows(self, entrypoints: Iterable[str]) -> dict[str, FlowFacts]:
         return {entrypoint: FLOWS[entrypoint] for entrypoint in entrypoints}
 
-    monkeypatch.setattr(deploying, "ask_flows", answer)
+    async def faulty_templates(self, parameters: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        return ["too many loops" if "loops" in str(each) else None for each in parameters]
+
+    async def prepare(
+        self, wait: timedelta, pool: str | None, pools: Iterable[str]
+    ) -> tuple[bool, list[str]]:
+        return False, []
+
+    async def deploy(self, project: str, lanes: Sequence[str]) -> None:
+        self.deployed += lanes
 
 
 async def plan(tmp_path: Path, *changes: tuple[str, str], only: list[str] | None = None) -> Plan:
@@ -58,7 +69,7 @@ async def plan(tmp_path: Path, *changes: tuple[str, str], only: list[str] | None
         text = text.replace(written, instead)
     path = tmp_path / "prefect.yaml"
     path.write_text(text)
-    return await plan_deploy(path, only=only)
+    return await plan_deploy(path, Prefect(), only=only)
 
 
 async def test_triggers_are_bound_to_their_flows(tmp_path: Path) -> None:
@@ -144,14 +155,14 @@ class Store:
         return self.version
 
 
-class Prefect:
-    """A server that has everything."""
+OLD = [
+    Trigger(flow="sum-up", deployment="nightly", name="old", expect=("a",)),
+    Trigger(flow="record-order", deployment="on-order", name="old", expect=("a",)),
+]
 
-    async def deployment(self, lane: str) -> object:
-        return lane
 
-    async def pool_limit(self, work_pool: str) -> int | None:
-        return None
+async def always(_: Sequence[str]) -> bool:
+    return True
 
 
 @pytest.mark.parametrize(
@@ -166,27 +177,78 @@ class Prefect:
     ],
 )
 async def test_chosen_deployments_leave_the_others_in_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: list[str] | None, in_force: list[str]
+    tmp_path: Path, only: list[str] | None, in_force: list[str]
 ) -> None:
     """`hookline deploy NAME` replaces the triggers of that deployment; without names, all are replaced.
 
     The same again is the same version.
     """
-
-    async def deployed(*_: object) -> None: ...
-
-    monkeypatch.setattr(deploying, "_prefect_deploy", deployed)
-    old = [
-        Trigger(flow="sum-up", deployment="nightly", name="old", expect=("a",)),
-        Trigger(flow="record-order", deployment="on-order", name="old", expect=("a",)),
-    ]
-    store = Store(*old)
+    store = Store(*OLD)
     planned = await plan(tmp_path, only=only)
-    report = await carry_out(planned, store, Prefect())
+    report = await carry_out(planned, store, Prefect(), agree=always)
     assert [trigger.id for trigger in report.kept] == in_force
     assert (report.version, report.changed) == (2, True)
     again = await carry_out(planned, store, Prefect())
     assert (again.version, again.changed) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("only", "gone"),
+    [
+        (None, ["record-order/on-order/old", "sum-up/nightly/old"]),
+        (["nightly"], ["sum-up/nightly/old"]),
+        (["on-order"], ["record-order/on-order/old"]),
+    ],
+)
+async def test_no_trigger_is_taken_away_unasked(
+    tmp_path: Path, only: list[str] | None, gone: list[str]
+) -> None:
+    """It is named, and without agreement nothing is deployed at all."""
+    store, prefect = Store(*OLD), Prefect()
+    planned = await plan(tmp_path, only=only)
+    with pytest.raises(DeployError) as refused:
+        await carry_out(planned, store, prefect)
+    assert all(id in str(refused.value) for id in gone)
+    assert "--prune" in str(refused.value)
+    assert (store.version, prefect.deployed) == (1, [])
+
+    asked: list[Sequence[str]] = []
+
+    async def agree(ids: Sequence[str]) -> bool:
+        asked.append(ids)
+        return True
+
+    report = await carry_out(planned, store, prefect, agree=agree)
+    assert (list(report.removed), [list(ids) for ids in asked]) == (gone, [gone])
+
+
+async def test_a_first_deploy_and_a_further_trigger_ask_nothing(tmp_path: Path) -> None:
+    """Nothing goes."""
+    store = Store()
+    assert (await carry_out(await plan(tmp_path), store, Prefect())).removed == ()
+    more = (
+        "- {type: event, name: templated",
+        "- {type: event, name: more, expect: [a]}\n      - {type: event, name: templated",
+    )
+    assert (await carry_out(await plan(tmp_path, more), store, Prefect())).removed == ()
+
+
+async def test_what_came_into_force_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    """By somebody who does not hold the lock: an older Hookline, say."""
+    store = Store()
+
+    class Slow(Prefect):
+        async def deploy(self, project: str, lanes: Sequence[str]) -> None:
+            await store.save_trigger_set(OLD)
+
+    with pytest.raises(DeployError, match="changed meanwhile"):
+        await carry_out(await plan(tmp_path), store, Slow())
+
+
+async def test_what_prefect_finds_wrong_with_a_template_is_told(tmp_path: Path) -> None:
+    """With its place: it has rules of its own besides Jinja's."""
+    with pytest.raises(DeployError, match=r"prefect.yaml:6:9: trigger templated .* too many loops"):
+        await plan(tmp_path, ('"{{ event }}"', '"{{ event.loops }}"'))
 
 
 @pytest.mark.parametrize(
