@@ -157,7 +157,8 @@ async def audit(
             absent = {run.dispatch_id for run, reason in faults if reason in (None, MISSING)}
             for run in page:
                 if run.dispatch_id in absent:
-                    absent_since += 1
+                    # Whoever erases a person's data deletes the runs that had it.
+                    absent_since += not run.erased
                 else:
                     newest_there, absent_since = run.run_created, 0
         if unchecked and (len(unchecked) >= KEYS_AT_ONCE or not page):
@@ -199,7 +200,7 @@ async def _without_run(
     wrong: list[tuple[StartedRun, str | None]] = []
     for run in page:
         if run.flow_run_id not in there:
-            wrong.append((run, None if run.seen else MISSING))
+            wrong.append((run, None if run.seen or run.erased else MISSING))
         elif there[run.flow_run_id] != _key(run):
             wrong.append((run, f"its run has the key {there[run.flow_run_id]}"))
     return wrong

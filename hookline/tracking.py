@@ -43,6 +43,7 @@ def event_summary(event: StoredEvent) -> dict[str, Any]:
         "time": rfc3339(event.time),
         "status": event.status.value,
         "duplicates": event.duplicates,
+        "erased": _text(event.erased),
     }
 
 

@@ -39,6 +39,7 @@ COMMANDS = (
     ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
     ("replay", "hookline.cli.replay:replay", "Replay one event, or all that match a search."),
     ("dead", "hookline.cli.dead:app", "List dead letters and replay them."),
+    ("erase", "hookline.cli.erase:erase", "Erase what senders wrote in some events."),
     ("audit", "hookline.cli.audit:audit", "Prove that every event is accounted for, and has its runs."),
     ("doctor", "hookline.cli.doctor:doctor", "Check everything that an event needs on its way."),
     ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),

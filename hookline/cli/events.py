@@ -115,7 +115,7 @@ def _print_event(document: dict[str, Any], why: str) -> None:
     out.print(f"{document['type']}  ", status(document["status"]), sep="")
     if why:
         out.print(f"  {'because':<12} {why}", style="yellow")
-    for name in ("id", "source", "source_id", "subject", "time", "duplicates"):
+    for name in ("id", "source", "source_id", "subject", "time", "duplicates", "erased"):
         if document.get(name):
             out.print(f"  {name:<12} {document[name]}")
     cause = document.get("cause") or {}

@@ -58,6 +58,7 @@ _SUMMARY = {
     "time": {**MOMENT, "description": "When it happened, by the sender's word."},
     "status": ref("EventStatus"),
     "duplicates": {**COUNT, "description": "How often it came again."},
+    "erased": {**nullable(MOMENT), "description": "When a person's data was taken out of it."},
 }
 
 SCHEMAS: dict[str, Schema] = {

@@ -48,6 +48,7 @@ class StartedRun:
     flow_run_id: str
     seen: bool
     run_created: datetime | None = None
+    erased: bool = False
 
 
 def books(connection: Connection) -> Books:
@@ -94,7 +95,9 @@ def started_runs(connection: Connection, *, after: str, limit: int) -> list[Star
             dispatches.c.flow_run_id,
             dispatches.c.seen,
             dispatches.c.run_created_us,
+            events.c.erased_us,
         )
+        .join(events, events.c.id == dispatches.c.event_id, isouter=True)
         .where(
             dispatches.c.status == DispatchStatus.STARTED.value,
             dispatches.c.flow_run_id.is_not(None),
@@ -104,7 +107,14 @@ def started_runs(connection: Connection, *, after: str, limit: int) -> list[Star
         .limit(limit)
     )
     return [
-        StartedRun(row.id, row.event_id, row.flow_run_id, row.seen, optional_moment(row.run_created_us))
+        StartedRun(
+            row.id,
+            row.event_id,
+            row.flow_run_id,
+            row.seen,
+            optional_moment(row.run_created_us),
+            row.erased_us is not None,
+        )
         for row in rows
     ]
 

@@ -36,7 +36,7 @@ def prune_events(
     How many events were forgotten, and where to go on; None when all have been looked at.
     """
     rows, following = _next(connection, after, before, limit)
-    over = _without_unfinished(connection, [row.id for row in rows if row.status in _OVER])
+    over = without_unfinished(connection, [row.id for row in rows if row.status in _OVER])
     gone = [row for row in rows if row.id in over]
     if gone:
         ids = [row.id for row in gone]
@@ -62,7 +62,7 @@ def prune_bodies(
 ) -> tuple[int, str | None]:
     """Forget the bodies of the oldest events that are over; otherwise as `prune_events`."""
     rows, following = _next(connection, after, before, limit)
-    over = _without_unfinished(connection, [row.id for row in rows if row.status in _OVER])
+    over = without_unfinished(connection, [row.id for row in rows if row.status in _OVER])
     kept = connection.scalars(select(bodies.c.event_id).where(bodies.c.event_id.in_(over))).all()
     chain.note_gone(connection, chain.BODY_PRUNED, kept)
     connection.execute(delete(bodies).where(bodies.c.event_id.in_(kept)))
@@ -133,7 +133,7 @@ def _next(
     return rows, rows[-1].id if len(rows) == limit else None
 
 
-def _without_unfinished(connection: Connection, event_ids: Sequence[str]) -> list[str]:
+def without_unfinished(connection: Connection, event_ids: Sequence[str]) -> list[str]:
     """Return those events to which no unfinished run belongs, those that they merged into included."""
     leaders = dispatches.alias()
     unfinished = connection.scalars(

@@ -280,6 +280,7 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
         tracestate=row.tracestate,
         verdict=row.verdict,
         remote=row.remote,
+        erased=optional_moment(row.erased_us),
     )
 
 

@@ -152,6 +152,8 @@ class StoredEvent:
     tracestate: str | None
     verdict: str
     remote: str
+    #: When a person's data was taken out of it.
+    erased: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
