@@ -14,10 +14,11 @@ from typing import IO, Any, Protocol, TypeVar
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from hookline.errors import InboxError
+from hookline.errors import InboxError, InboxFull
 from hookline.event import Draft, Event, new_id, now
 from hookline.inbox import counting, holding, keeping, reading, routing, searching, settling, sighting
 from hookline.inbox.engine import READERS, inbox_url, is_in_memory, migrate, open_engine
+from hookline.inbox.readiness import Readiness
 from hookline.inbox.records import (
     Arrival,
     Dispatch,
@@ -71,6 +72,8 @@ class Inbox:
         self.is_shared = is_shared
         self._writer = writer
         self._engine = engine
+        on_disk = None if engine is None or is_shared else Path(str(engine.url.database)).parent
+        self.readiness = Readiness(self.write, on_disk)
         self._last_accepted = datetime.min.replace(tzinfo=UTC)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hookline-inbox-reader")
 
@@ -167,9 +170,14 @@ class Inbox:
         InboxFull: the inbox cannot take it now.
         """
         moment = self._next_moment(now() if accepted is None else accepted)
-        return await self._writer.record(
-            Arrival(id_at(to_micros(moment)), draft, moment, unexpected_in)
-        ), moment
+        arrival = Arrival(id_at(to_micros(moment)), draft, moment, unexpected_in)
+        try:
+            recorded = await self._writer.record(arrival)
+        except InboxFull as full:
+            self.readiness.refused(full)
+            raise
+        self.readiness.taken()
+        return recorded, moment
 
     def _next_moment(self, moment: datetime) -> datetime:
         if timedelta(0) <= self._last_accepted - moment < _SMALL_STEP_BACK:
