@@ -74,6 +74,10 @@ def _load(kind: str) -> Callable[..., Any]:
             return lambda trigger, event: render_parameters(
                 Trigger.from_dict(trigger), Event.from_dict(event)
             )
+        case "schemas":
+            from hookline.sources.schema import find_fault
+
+            return find_fault
         case _:
             raise SystemExit(f"no kind of question: {kind}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -145,7 +146,13 @@ class Source:
             if handshake.signed and (answer := handshake.answer(visit)):
                 await self._confirm(handshake.address_to_visit(visit))
                 return answer
-        return await in_slices(self._drafts(visit, verdict))
+        drafts = await in_slices(self._drafts(visit, verdict))
+        for draft in drafts:
+            if (schema := self.schemas.get(draft.type)) is not None:
+                await schema.check(draft.data, draft.type)
+                if len(drafts) > 1:
+                    await asyncio.sleep(0)  # others get their turn between the events of a batch
+        return drafts
 
     def acknowledge(self, id: str, status: str) -> Reply:
         """Return the answer that the provider expects once its event is on disk.
@@ -252,7 +259,6 @@ class Source:
         headers = knock.headers.kept(self.dropped)
         for draft in each_cloudevent(knock, door=f"webhooks/{self.name}", strict=False):
             kind = self._own_type(self.type_rule.of_cloudevent(draft.type))
-            self._hold_to_schema(kind, draft.data)
             yield replace(
                 draft,
                 type=kind,
@@ -267,8 +273,6 @@ class Source:
         kind = self.type_rule(visit)
         if self.type_rule.open:
             kind = self._own_type(kind)
-        if self.schemas:
-            self._hold_to_schema(kind, visit.data)
         knock = visit.knock
         trace = read_trace(knock.headers)
         return Draft(
@@ -296,11 +300,6 @@ class Source:
         if kind.startswith(self.foreign):
             raise Refusal(403, "foreign-type", f"Events of type {kind[:80]} belong to another source.")
         return kind
-
-    def _hold_to_schema(self, kind: str, data: Any) -> None:
-        schema = self.schemas.get(kind)
-        if schema is not None:
-            schema.check(data, kind)
 
 
 class Sources(Mapping[str, Source]):
