@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hookline.cloudevents import BATCH, STRUCTURED
 from hookline.gateway.access import Scope
 from hookline.gateway.events import PAGE_DEFAULT, PAGE_LIMIT
@@ -180,16 +182,17 @@ SHAKE_HANDS = Operation(
     tag="Webhooks",
     says="Some providers check the address before they send. Anything that is no handshake is 405.",
     parameters=(_SOURCE,),
+    answers={200: Answered("What the provider asked for.", {}, "*/*"), 204: Answered("Agreed.")},
+    refusals=(401, 404, 405, 410, 413, 415),
+)
+ASK_SOURCE = replace(
+    SHAKE_HANDS,
+    summary="Answer a provider that asks whether it may send.",
+    says="CloudEvents' abuse protection, for providers that use it. Anything else is 405.",
     answers={
-        200: Answered(
-            "What the provider asked for.",
-            {},
-            "*/*",
-            headers=("WebHook-Allowed-Origin", "WebHook-Allowed-Rate"),
-        ),
+        200: Answered("Granted.", headers=("Allow", "WebHook-Allowed-Origin", "WebHook-Allowed-Rate")),
         204: Answered("Agreed."),
     },
-    refusals=(401, 404, 405, 410, 413, 415),
 )
 READ_REJECTIONS = Operation(
     name="readRejections",

@@ -14,10 +14,10 @@ DOORS: tuple[tuple[str, str, Operation], ...] = (
     ("OPTIONS", "/events", says.ASK_PERMISSION),
     ("POST", "/webhooks/{source}", says.DELIVER),
     ("GET", "/webhooks/{source}", says.SHAKE_HANDS),
-    ("OPTIONS", "/webhooks/{source}", says.SHAKE_HANDS),
+    ("OPTIONS", "/webhooks/{source}", says.ASK_SOURCE),
     ("POST", "/webhooks/{source}/{token}", says.DELIVER),
     ("GET", "/webhooks/{source}/{token}", says.SHAKE_HANDS),
-    ("OPTIONS", "/webhooks/{source}/{token}", says.SHAKE_HANDS),
+    ("OPTIONS", "/webhooks/{source}/{token}", says.ASK_SOURCE),
 )
 
 _ROUTES = (
