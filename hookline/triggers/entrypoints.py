@@ -6,6 +6,7 @@ import ast
 import importlib.machinery
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,7 +44,7 @@ def find_entrypoint(entrypoint: str, folder: Path) -> Entrypoint:
             return Entrypoint(f"there is no file {written}{_files_like(file)}")
         return _in_file(file, written, name)
     module, _, name = entrypoint.rpartition(".")
-    if not module:
+    if not all(part.isidentifier() for part in entrypoint.split(".")) or not module:
         return Entrypoint("write it as `flows.module.function` or `path/file.py:function`")
     found = _find_module(module, folder)
     if isinstance(found, str):
@@ -58,9 +59,10 @@ def _find_module(module: str, folder: Path) -> Path | str | None:
     spec = None
     for number, part in enumerate(parts := module.split("."), start=1):
         full = ".".join(parts[:number])
-        spec = importlib.machinery.PathFinder.find_spec(full, places)
+        spec = _spec(full, places)
         if spec is None:
-            if number == 1 and (full in sys.builtin_module_names or full in sys.stdlib_module_names):
+            if parts[0] in sys.stdlib_module_names:
+                # Such as `os.path`, which is no file of that name.
                 return None
             modules = sorted(_modules_in(places if number > 1 else [str(folder)]))
             return f"there is no module {full}{did_you_mean(part, modules)}"
@@ -68,6 +70,14 @@ def _find_module(module: str, folder: Path) -> Path | str | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin)
+
+
+def _spec(module: str, places: list[str] | None) -> importlib.machinery.ModuleSpec | None:
+    found = importlib.machinery.PathFinder.find_spec(module, places)
+    for finder in () if found else sys.meta_path:
+        # Packages that are installed to be edited have a finder of their own.
+        found = found or finder.find_spec(module, places if "." in module else None)
+    return found
 
 
 def _in_file(file: Path, shown: str, name: str) -> Entrypoint:
@@ -86,7 +96,10 @@ def _in_file(file: Path, shown: str, name: str) -> Entrypoint:
 
 @lru_cache(maxsize=64)
 def _parse(file: Path, changed: int) -> ast.Module:
-    return ast.parse(file.read_bytes())
+    with warnings.catch_warnings():
+        # About the user's code, and not for whoever checks its configuration.
+        warnings.simplefilter("ignore")
+        return ast.parse(file.read_bytes())
 
 
 def _names(body: list[ast.stmt]) -> Iterator[str]:

@@ -7,7 +7,7 @@ holds every model against those of the Prefect that is installed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -79,7 +79,8 @@ class Schedule(_Stock):
     interval: timedelta | None = None
     rrule: str | None = None
     timezone: str | None = None
-    anchor_date: str | None = None
+    # YAML makes a date of what is not quoted, and Prefect takes that as well.
+    anchor_date: str | date | None = None
     active: bool | str | None = None
     parameters: dict[str, Any] = {}
     slug: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -133,6 +134,8 @@ def test_cron_is_judged_as_prefect_judges_it(cron: str) -> None:
         ({"interval": 0}, False),
         ({"interval": 60}, True),
         ({"interval": "PT5M"}, True),
+        ({"interval": 60, "anchor_date": datetime(2026, 1, 1, tzinfo=UTC)}, True),
+        ({"interval": 60, "anchor_date": "2026-01-01T00:00:00Z"}, True),
         ({"cron": "0 3 * * *", "interval": 60}, False),
         ({"timezone": "UTC"}, False),
         ({"cron": "{{ $CRON }}", "timezone": "{{ $ZONE }}"}, True),
@@ -141,7 +144,9 @@ def test_cron_is_judged_as_prefect_judges_it(cron: str) -> None:
 )
 def test_schedules_are_checked(schedule: dict[str, Any], valid: bool) -> None:
     """Each kind, and the time zone."""
-    assert (not list(schedule_faults(schedule))) == valid
+    fits = accepts(stock.Schedule, schedule) and not list(schedule_faults(schedule))
+    assert fits == valid
+    assert accepts(deploy.DeploymentConfig, {"schedules": [schedule]}) or not valid
     if "cron" in schedule and "interval" not in schedule and "{{" not in str(schedule):
         assert accepts(CronSchedule, schedule) == valid
     if "rrule" in schedule:
