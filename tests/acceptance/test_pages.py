@@ -177,14 +177,14 @@ def test_somebody_sees_why_a_trigger_did_not_match(page: Page, site: Site) -> No
     card = page.get_by_role("article").filter(has_text="push-to-main")
     expect(card.get_by_text("Filtered").first).to_be_visible()
     expect(card.get_by_text('data.ref == "refs/heads/main"')).to_be_visible()
-    expect(card.get_by_text("does not hold")).to_be_visible()
+    expect(card.get_by_text("is false")).to_be_visible()
     expect(card.get_by_text('"refs/heads/feature"')).to_be_visible()
 
 
 def test_the_log_shows_an_event_as_it_comes_in(page: Page, site: Site) -> None:
     """Without a reload; those who listen are told, and a paused page stays as it is."""
     page.goto("/events?type=live.*")
-    expect(page.get_by_text("No event fits these filters")).to_be_visible()
+    expect(page.get_by_text("No events match these filters")).to_be_visible()
     first = site.send("live.first")
     expect(page.locator(f"[data-key='{first}']")).to_be_visible()
     expect(page.get_by_role("status")).to_have_text("1 new in the list")
@@ -255,7 +255,7 @@ def test_a_source_is_tried_with_a_button(page: Page, site: Site) -> None:
     """The test event is signed, goes through the door, and its page is shown."""
     page.goto("/sources")
     page.get_by_role("button", name="Send a test event").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("github.test")
+    expect(page.get_by_role("heading", level=1)).to_have_text("github.push")
     expect(page.get_by_text("hmac-sha256, secret 1 of 1")).to_be_visible()
 
 

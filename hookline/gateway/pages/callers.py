@@ -91,7 +91,7 @@ def _address(house: House, source: Source, token: str | None) -> str:
 
 def _untestable(house: House, source: Source) -> str | None:
     if not source.ready:
-        return "it lets nobody in."
+        return "it is not ready."
     at = now()
     try:
         sign_sample(source, make_sample(source, None, at), at, _address(house, source, None))
@@ -104,7 +104,7 @@ async def send_test(house: House, exchange: Exchange, visitor: Visitor, form: Fo
     """Take the form of a source: send a test event, and lead to its page."""
     source = house.sources.get(form.one("source"))
     if source is None:
-        raise Refusal(404, "no-such-source", "There is no such source; load the page again.")
+        raise Refusal(404, "no-such-source", "There is no such source; reload the page.")
     written = form.one("body").replace("\r\n", "\n").strip()
     token = source.tokens[0].text if source.tokens else None
     address = _address(house, source, token)

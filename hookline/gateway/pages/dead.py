@@ -67,7 +67,7 @@ async def replay_dead_letters(house: House, exchange: Exchange, visitor: Visitor
         return "/dead"
     letters = await house.inbox.read(lambda c: browsing.dead_letters(c, limit=PAGE, ids=wanted))
     if not letters:
-        raise Refusal(409, "not-dead", "None of these is dead any more; load the page again.")
+        raise Refusal(409, "not-dead", "None of these is a dead letter any more; reload the page.")
     plans = [await _plan(house, letter) for letter in letters]
     starting = [plan for plan in plans if plan.starts]
     if not form.one("confirmed"):
@@ -92,13 +92,13 @@ async def _replay_all(house: House, form: Form) -> View | str:
 async def _plan(house: House, letter: Letter) -> Plan:
     event = await house.inbox.replayable(letter.event.id)
     if event is None:
-        return Plan(letter, False, reason="retention has forgotten the event's data")
+        return Plan(letter, False, reason="the event's data has been pruned")
     # One that could not be matched at all names no trigger: its replay goes through all of them.
     preview = await house.dispatcher.replays.preview_one(event, letter.dispatch.trigger_id or None)
     if preview.starts:
         return Plan(letter, True)
     reasons = [outcome.reason for outcome in preview.outcomes if outcome.reason]
-    reason = reasons[0] if reasons else "no trigger in force matches it any more"
+    reason = reasons[0] if reasons else "no current trigger matches it any more"
     return Plan(letter, False, bool(preview.dies), reason)
 
 
@@ -113,7 +113,7 @@ async def _replay(house: House, event_id: str, trigger_id: str | None) -> None:
         raise Refusal(404, "no-such-event", f"There is no event {event_id[:36]}; it may have been pruned.")
     event = await house.inbox.replayable(event_id)
     if event is None:
-        raise Refusal(409, "no-body", "Retention has forgotten the event's data; it cannot be replayed.")
+        raise Refusal(409, "no-body", "The event's data has been pruned; it cannot be replayed.")
     await house.dispatcher.replays.replay(event, trigger_id or None)
 
 

@@ -58,8 +58,8 @@ async def lineage_graph(house: House, exchange: Exchange, visitor: Visitor) -> V
         raise Refusal(
             404,
             "no-such-node",
-            f"No {what} {node_id[:200]} is known here. Runs and assets are known from the moment at which"
-            " Prefect tells of them, and for as long as events are kept.",
+            f"No {what} {node_id[:200]} is known here. Runs and assets are recorded when Prefect reports"
+            " them, and are kept as long as events are.",
         )
     values = await asyncio.to_thread(_values, house, graph, apart=options["apart"])
     return View("lineage", {**values, "kind": kind, "direction": direction, "options": options})

@@ -175,7 +175,7 @@ async def _live(house: House, exchange: Exchange, visitor: Visitor, build: Build
     async def render_now() -> str:
         view = await build(house, exchange, visitor)
         if isinstance(view, str):
-            raise Refusal(400, "not-live", "This page does not change while it is looked at.")
+            raise Refusal(400, "not-live", "This page has no live updates.")
         values = {**await _frame(house, exchange, visitor), **view.values}
         return await asyncio.to_thread(render_live, view.template, values)
 

@@ -151,7 +151,7 @@ async def read_form(exchange: Exchange, visitor: Visitor) -> Form:
     Refusal: 403, it has no token of the visitor; 413, 415.
     """
     if exchange.headers.media_type != "application/x-www-form-urlencoded":
-        raise Refusal(415, "not-a-form", "Pages send forms; programs use the API, see /docs.")
+        raise Refusal(415, "not-a-form", "This endpoint accepts forms only; use the API instead, see /docs.")
     body = await read_body(exchange.headers, exchange.receive, FORM_BYTES)
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FORM_FIELDS)
@@ -160,7 +160,11 @@ async def read_form(exchange: Exchange, visitor: Visitor) -> Form:
     form = Form(fields)
     given = form.one(TOKEN_FIELD).encode("utf-8", "replace")
     if not hmac.compare_digest(given, visitor.token.encode()):
-        raise Refusal(403, "stale-form", "This form is too old, or not yours; load the page again and retry.")
+        raise Refusal(
+            403,
+            "stale-form",
+            "This form has expired or belongs to another session; reload the page and try again.",
+        )
     return form
 
 

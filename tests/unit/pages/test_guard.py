@@ -67,7 +67,7 @@ async def test_a_form_without_its_token_is_refused(house: House, browser: Browse
     ):
         answer = await browser.post(path, {**form, "token": token})
         assert answer.status == 403, path
-        assert "load the page again" in answer.html.text
+        assert "reload the page" in answer.html.text
     assert await replays(house, event_id) == 0
     assert len(await house.inbox.search(Search())) == 1
 

@@ -112,7 +112,7 @@ async def test_a_huge_body_makes_no_huge_page(house: House, browser: Browser) ->
     page = await browser.get(f"/events/{event_id}")
     assert page.status == 200
     assert len(page.body) < 250_000
-    assert "the download has all of it" in page.html.text
+    assert "download the body to see all of it" in page.html.text
 
 
 async def test_a_body_that_is_not_text_is_dumped(house: House, browser: Browser) -> None:
