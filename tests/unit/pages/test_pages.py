@@ -200,7 +200,7 @@ async def test_an_events_page_tells_why_a_trigger_did_not_match(house: House, br
     assert "data.total > 100 is false data.total is 5" in text
     assert 'data.currency == "EUR" could not be evaluated' in text
     assert "data.currency is not in the event" in text
-    assert "Matched against set 1. The verdicts below are those of set 2, which is in force now." in text
+    assert "Matched against set 1. The results below are for set 2, which is in force now." in text
 
 
 async def test_an_events_page_shows_what_was_received(house: House, browser: Browser) -> None:

@@ -48,7 +48,7 @@ def test_every_key_is_documented() -> None:
     """Each key of a source, of a recipe and each algorithm is explained."""
     section = TEXT.split("## The keys of a source")[1].split("##")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Entry.model_fields)
-    own = TEXT.split("## A recipe of your own")[1].split("## What is refused")[0]
+    own = TEXT.split("## Writing your own recipe")[1].split("## What is refused")[0]
     internal = {"verified"}
     for key in (set(Recipe.model_fields) | set(Scheme.model_fields)) - internal:
         assert re.search(rf"\b{key}\b", own), key
