@@ -67,19 +67,28 @@ def _load(kind: str) -> Callable[..., Any]:
                 Form(form), source
             )
         case "templates":
-            from hookline.event import Event
-            from hookline.triggers.rendering import render_parameters
-            from hookline.triggers.trigger import Trigger
-
-            return lambda trigger, event: render_parameters(
-                Trigger.from_dict(trigger), Event.from_dict(event)
-            )
+            return _of_templates()
         case "schemas":
             from hookline.sources.schema import find_fault
 
             return find_fault
         case _:
             raise SystemExit(f"no kind of question: {kind}")
+
+
+def _of_templates() -> Callable[..., Any]:
+    from hookline.event import Event
+    from hookline.parameter_schema import hold_to_schema
+    from hookline.triggers.rendering import render_parameters
+    from hookline.triggers.trigger import Trigger
+
+    def answer(wanted: str, *given: Any) -> Any:
+        if wanted == "schema":
+            return hold_to_schema(*given)
+        trigger, event = given
+        return render_parameters(Trigger.from_dict(trigger), Event.from_dict(event))
+
+    return answer
 
 
 def _serve(answer: Callable[..., Any], answers: int, busy: mmap.mmap) -> None:

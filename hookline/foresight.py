@@ -6,10 +6,10 @@ import asyncio
 
 from hookline.errors import PrefectRefused, PrefectUnavailable, RenderError
 from hookline.event import Event
+from hookline.parameter_rendering import render_now
 from hookline.parameter_schema import check_parameters
 from hookline.prefect_api import DeploymentInfo, PrefectApi
 from hookline.triggers import Trigger
-from hookline.triggers.rendering import render_parameters
 
 
 class Foresight:
@@ -47,7 +47,7 @@ class Foresight:
 
 def _fault(trigger: Trigger, event: Event, deployment: DeploymentInfo | None) -> str | None:
     try:
-        parameters = render_parameters(trigger, event)
+        parameters = render_now(trigger, event)
         if deployment is not None:
             check_parameters(parameters, deployment)
     except RenderError as wrong:

@@ -31,7 +31,7 @@ def render_now(trigger: Trigger, event: Event) -> dict[str, Any]:
 
 def _ask(trigger: Trigger, event: Event) -> dict[str, Any]:
     try:
-        rendered: dict[str, Any] = evaluators("templates").ask(trigger.to_dict(), event.to_dict())
+        rendered: dict[str, Any] = evaluators("templates").ask("render", trigger.to_dict(), event.to_dict())
     except EvaluationError as wrong:
         known = f"parameters of {trigger.id}: "
         raise RenderError(known + str(wrong).removeprefix(known)) from None

@@ -125,7 +125,7 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
         return {} if filled is _REMOVED else filled
     except HydrationError as wrong:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
-    except TypeError as wrong:
+    except (TypeError, ValueError) as wrong:
         # Prefect's handlers trust the form they are given: a template may itself be rendered to a number.
         reason = f"parameters of {trigger.id}: not a form that Prefect can fill in: {wrong}"
         raise RenderError(reason) from None

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hookline.errors import RenderError
 from hookline.event import Event, new_id
 from hookline.parameter_rendering import render_now
+from hookline.parameter_schema import check_parameters, hold_to_schema
+from hookline.prefect_rows import DeploymentInfo
 from hookline.triggers import Trigger
 from hookline.triggers.rendering import render_parameters
 from hookline.triggers.template_cost import is_cheap
@@ -127,3 +129,35 @@ def test_nothing_that_is_called_cheap_takes_long(parts: list[str], size: int) ->
     with contextlib.suppress(RenderError):
         render_parameters(trigger, event)
     assert time.process_time() - began < TOO_LONG_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("property", "value"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 40 + "!"),
+        ({"type": "array", "uniqueItems": True}, [{"a": number} for number in range(9_000)]),
+    ],
+)
+def test_a_flows_schema_cannot_be_made_to_take_long(property: dict[str, Any], value: Any) -> None:
+    """Its author writes patterns as Python knows them, and a sender writes what is held against them."""
+    deployment = DeploymentInfo(
+        id="1", name="d", flow_name="f", work_pool=None, paused=False, parameters={}, tags=(),
+        parameter_schema={"type": "object", "properties": {"p": property}}, enforces_schema=True,
+    )  # fmt: skip
+    with pytest.raises(RenderError, match="more than 1 s of processor time"):
+        check_parameters({"p": value}, deployment)
+
+
+def test_what_fits_the_flows_schema_is_let_through() -> None:
+    """By the evaluator as here; and what does not is told in the same words."""
+    schema = {"type": "object", "properties": {"p": {"type": "string", "pattern": "^[a-z]+$"}}}
+    deployment = DeploymentInfo(
+        id="1", name="d", flow_name="f", work_pool=None, paused=False, parameters={}, tags=(),
+        parameter_schema=schema, enforces_schema=True,
+    )  # fmt: skip
+    check_parameters({"p": "abc"}, deployment)
+    with pytest.raises(RenderError) as there:
+        check_parameters({"p": "ABC"}, deployment)
+    with pytest.raises(RenderError) as here:
+        hold_to_schema({"p": "ABC"}, schema)
+    assert str(there.value) == str(here.value)
