@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hookline.errors import InboxError
@@ -41,6 +42,20 @@ def make_private_file(path: Path) -> None:
         mode = path.stat().st_mode
         if mode & _OTHERS:
             path.chmod(mode & ~_OTHERS)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line that a file of the data folder cannot be written, whatever is wrong.
+
+    Raises
+    ------
+    InboxError: it cannot.
+    """
+    try:
+        yield
+    except OSError as wrong:
+        raise _unusable(path, wrong) from None
 
 
 def _unusable(path: Path, wrong: OSError) -> InboxError:

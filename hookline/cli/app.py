@@ -97,7 +97,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as failed:
         _forget_output()
-        _complain(f"{failed.filename or 'The output'}: {failed.strerror or failed}.")
+        place = f"{failed.filename}: " if failed.filename else ""
+        _complain(f"{place}{failed.strerror or failed}.")
         sys.exit(1)
     sys.exit(result)
 

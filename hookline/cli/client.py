@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from hookline.cli.system import System
+from hookline.cli.system import System, without_user
 from hookline.errors import HooklineError
 from hookline.settings import LOOPBACK
 
@@ -43,20 +43,22 @@ class Gateway:
         if system.settings.api_key:
             headers["Authorization"] = f"Bearer {system.settings.api_key}"
         self.url = system.gateway
+        self._shown = without_user(system.gateway)
+        host = _host(self.url)
+        if host is None:
+            raise GatewayError(f"{self._shown!r} is no address of a gateway; write http://host:port.")
+        self._is_here = host in LOOPBACK
         self._system = system
         self._timeout_seconds = timeout_seconds
-        try:
-            self._client = httpx.Client(
-                base_url=self.url,
-                headers=headers,
-                timeout=timeout_seconds,
-                # Reading the certificates of the authorities takes longer than most commands do.
-                verify=self.url.startswith("https:"),
-                # A proxy must not answer for a process on this machine.
-                trust_env=not _on_this_machine(self.url),
-            )
-        except (httpx.InvalidURL, ValueError) as wrong:
-            raise GatewayError(f"{self.url!r} is no address of a gateway: {wrong}.") from None
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_seconds,
+            # Reading the certificates of the authorities takes longer than most commands do.
+            verify=self.url.startswith("https:"),
+            # A proxy must not answer for a process on this machine.
+            trust_env=not self._is_here,
+        )
 
     def __enter__(self) -> Gateway:
         if self._system.missing:
@@ -123,7 +125,7 @@ class Gateway:
                 content=body,
                 headers=dict(headers),
                 timeout=TIMEOUT_SECONDS,
-                trust_env=not _on_this_machine(self.url),
+                trust_env=not self._is_here,
             )
         )
 
@@ -157,7 +159,7 @@ class Gateway:
         folder = self._system.settings.data
         if isinstance(document, dict) and "instance" in document:
             raise GatewayError(
-                f"At {self.url} answers the gateway of another system, where that of {folder} should be."
+                f"At {self._shown} answers the gateway of another system, where that of {folder} should be."
                 " Start `hookline up` here again, or set HOOKLINE_URL to the gateway that you mean."
             )
         raise self._no_gateway(answer)
@@ -188,31 +190,35 @@ class Gateway:
             if self._system.instance is not None:
                 log = self._system.settings.data / "logs" / "gateway.log"
                 raise GatewayError(
-                    f"This folder's gateway, {self.url}, does not answer; it may be starting. See {log}."
+                    f"This folder's gateway, {self._shown}, does not answer; it may be starting. See {log}."
                 ) from None
             raise GatewayError(
-                f"No gateway answers at {self.url}. Start one with `hookline up`, or set HOOKLINE_URL to the"
-                " address of yours."
+                f"No gateway answers at {self._shown}. Start one with `hookline up`, or set HOOKLINE_URL to"
+                " the address of yours."
             ) from None
         except httpx.TimeoutException:
-            raise GatewayError(f"The gateway at {self.url} does not answer in time.") from None
+            raise GatewayError(f"The gateway at {self._shown} does not answer in time.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as failed:
-            raise GatewayError(f"The gateway at {self.url} broke off: {type(failed).__name__}.") from None
+            raise GatewayError(f"The gateway at {self._shown} broke off: {type(failed).__name__}.") from None
 
     def _no_gateway(self, answer: httpx.Response) -> GatewayError:
         kind = answer.headers.get("content-type", "").partition(";")[0] or "nothing"
         return GatewayError(
-            f"What answers at {self.url} is no Hookline gateway, or a proxy before it (HTTP"
+            f"What answers at {self._shown} is no Hookline gateway, or a proxy before it (HTTP"
             f" {answer.status_code}, {kind}). Set HOOKLINE_URL to the address of yours.",
             answer.status_code,
         )
 
 
-def _on_this_machine(url: str) -> bool:
+def _host(url: str) -> str | None:
+    """Return the host of an address, or None where it is none that HTTP is spoken to."""
     try:
-        return urlsplit(url).hostname in LOOPBACK
-    except ValueError:
-        return False
+        parts = urlsplit(url)
+        _ = parts.port
+        spoken = parts.scheme in ("http", "https") and not any(each.isspace() for each in url)
+        return parts.hostname if spoken and httpx.URL(url).host else None
+    except (ValueError, httpx.InvalidURL):
+        return None
 
 
 def _document(answer: httpx.Response) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from hookline.errors import HooklineError
-from hookline.private_files import make_private_file
+from hookline.private_files import make_private_file, writing
 
 LOCK = "up.lock"
 RUNNING = "up.json"
@@ -111,9 +111,10 @@ def _take(handle: int) -> bool:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     """Replace a file at once, for its owner's eyes."""
     draft = path.with_name(f"{path.name}.new")
-    draft.touch(mode=0o600)
-    draft.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-    draft.replace(path)
+    with writing(path):
+        draft.touch(mode=0o600)
+        draft.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        draft.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

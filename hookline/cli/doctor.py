@@ -12,7 +12,7 @@ from rich.text import Text
 from hookline.cli.client import Gateway
 from hookline.cli.inbox import open_inbox
 from hookline.cli.output import Json, console, print_json, print_table
-from hookline.cli.system import System, find_system, use_prefect
+from hookline.cli.system import System, find_system, use_prefect, without_user
 from hookline.doctor import LIMIT_SECONDS, Check, Doctor, GatewayReport, Latency
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def doctor(*, json: Json = False) -> int:
 async def _doctor(system: System, *, json: bool) -> int:
     doctor = Doctor(
         system.settings,
-        gateway=system.gateway,
+        gateway=without_user(system.gateway),
         ask_gateway=lambda: _ask(system),
         open_inbox=lambda: open_inbox(system.settings),
         load_prefect=lambda: _load_prefect(system),
@@ -71,7 +71,7 @@ def _load_prefect(system: System) -> tuple[type[PrefectApi], str]:
     # Imported after the line above: Prefect reads its address when it is imported.
     from hookline.prefect_api import PrefectApi, require_address
 
-    return PrefectApi, require_address()
+    return PrefectApi, without_user(require_address())
 
 
 def _print(check: Check) -> None:

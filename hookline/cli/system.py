@@ -8,6 +8,7 @@ gateway looked for at its usual address.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def find_system() -> System:
     settings = _as_it_runs(settings, root, data, running or {})
     system, how = _located(settings, root, running)
     note(f"data folder  {data} ({_described(running) or 'nothing runs there'})")
-    note(f"gateway      {system.gateway} ({how})")
+    note(f"gateway      {without_user(system.gateway)} ({how})")
     return system
 
 
@@ -117,20 +118,26 @@ def use_prefect(system: System) -> None:
     Its profile and its key are of no use there. See `use_system` for when to call it.
     """
     if os.environ.get("PREFECT_API_URL"):
-        note(f"Prefect      {os.environ['PREFECT_API_URL']} (PREFECT_API_URL)")
+        note(f"Prefect      {without_user(os.environ['PREFECT_API_URL'])} (PREFECT_API_URL)")
         return
     for name, value in prefect_environment(system).items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    note(f"Prefect      {os.environ.get('PREFECT_API_URL') or 'as the active profile of Prefect says'}")
+    address = os.environ.get("PREFECT_API_URL", "")
+    note(f"Prefect      {without_user(address) or 'as the active profile of Prefect says'}")
 
 
 def prefect_environment(system: System) -> dict[str, str | None]:
     """Return Prefect's variables for the running system; None is for one that must not be set."""
     given = (system.running or {}).get("prefect_environment", {})
     return {name: value for name, value in given.items() if name.startswith("PREFECT_")}
+
+
+def without_user(url: str) -> str:
+    """Return an address as it may be shown: a name and password in it are left out."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def bound_url(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -27,7 +28,7 @@ from hookline.cli.reasons import reasons
 from hookline.cli.services import Plan
 from hookline.cli.system import System, bound_url, record
 from hookline.cli.trace import await_final, print_tree
-from hookline.errors import HooklineError
+from hookline.errors import HooklineError, InboxError
 from hookline.settings import Settings, load_settings
 from hookline.sources import load_sources
 from hookline.sources.development import missing_secrets
@@ -79,7 +80,9 @@ async def _up(plan: Plan, sockets: Sequence[socket.socket], *, sample: bool) -> 
     stop = asyncio.Event()
 
     def changed(pids: Mapping[str, int]) -> None:
-        write_running(plan.data, _facts(plan, pids))
+        # With the disk full all goes on, and what was written before says where it is.
+        with contextlib.suppress(InboxError):
+            write_running(plan.data, _facts(plan, pids))
 
     async with Supervisor(say=lambda line: out.print(line, style="yellow"), changed=changed) as supervisor:
 
@@ -125,7 +128,7 @@ async def _start(
                 if plan.server is None:
                     await _keep(services.server(plan), supervisor, progress, plan.prefect_url)
                 await _keep(services.worker(plan), supervisor, progress, f"pool {services.POOL}")
-        except* HooklineError as failures:
+        except* (HooklineError, OSError) as failures:
             raise failures.exceptions[0] from None
         traced = await _sample(plan, progress, out) if sample and deploying.result() else None
     _introduce(plan, out, traced)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from hookline.private_files import writing
 from hookline.sources.recipe import Algorithm
 from hookline.sources.secret import Secret
 from hookline.sources.source import Source, Sources
@@ -77,7 +78,8 @@ def _is_basic(source: Source) -> bool:
 
 def _write(path: Path, document: Mapping[str, str]) -> None:
     """Replace the file at once, for its owner's eyes; `up` and its gateway may both be at it."""
-    handle, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-    Path(draft).replace(path)
+    with writing(path):
+        handle, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        Path(draft).replace(path)

@@ -109,7 +109,7 @@ def test_bad_usage_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
         ("--help | head -0", 0, "", ""),
         ("events ls | head -0", 0, "", ""),
         ("events ls --json | head -c 1", 0, "{", ""),
-        ("events ls > /dev/full", 1, "", "hookline: The output: No space left on device.\n"),
+        ("events ls > /dev/full", 1, "", "hookline: No space left on device.\n"),
     ],
 )
 def test_where_the_output_goes_away_nobody_is_told_more_than_a_line(

@@ -25,6 +25,7 @@ from hookline.cli.system import System, find_system, record, use_system
 from hookline.errors import HooklineError
 from hookline.settings import Settings
 from tests.support.servers import free_port
+from tests.support.up import HOOKLINE, until
 
 
 @pytest.fixture(autouse=True)
@@ -346,3 +347,55 @@ def test_verbose_says_what_is_used_beside_the_results(
     assert json.loads(told.out) == {"events": []}
     assert f"gateway      {url} (it runs in this folder)" in told.err
     assert f"{project / '.hookline'} (hookline up, process {os.getpid()})" in told.err
+
+
+@pytest.mark.parametrize(
+    "address", ["shop", "ftp://shop", "http://[", "http://", "http://a:99999", "http://a b"]
+)
+def test_what_is_no_address_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    """In one line."""
+    monkeypatch.setenv("HOOKLINE_URL", address)
+    assert command(monkeypatch, "events", "ls") == 1
+    assert capsys.readouterr().err.startswith(f"hookline: {address.rstrip('/')!r} is no address of a gateway")
+
+
+def test_a_password_in_an_address_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither in an error nor with `--verbose`."""
+    monkeypatch.setattr(output, "_verbose", False)
+    monkeypatch.setenv("HOOKLINE_URL", f"http://ada:secret@127.0.0.1:{free_port()}")
+    assert command(monkeypatch, "events", "ls", "--verbose") == 1
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_a_gateway_that_was_started_alone_is_found_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On whatever port it got, from anywhere in the project, and no more once it was killed."""
+    env = {**os.environ, "HOOKLINE_PORT": "0", "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    gateway = subprocess.Popen([*HOOKLINE, "gateway"], cwd=project, env=env, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: read_running(project / ".hookline"), "the gateway to listen", 60)
+        monkeypatch.chdir(project / "flows")
+        with Gateway(find_system()) as client:
+            assert client.get("/events", holds="events")["events"] == []
+        use_system()
+        assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:9/api"
+    finally:
+        gateway.kill()
+        gateway.wait()
+    with (
+        pytest.raises(GatewayError, match=r"`hookline gateway, process \d+` has ended"),
+        Gateway(find_system()),
+    ):
+        pass
+
+
+def test_a_record_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """The disk is full, say: here a folder stands where the file should."""
+    (tmp_path / "up.json").mkdir()
+    with pytest.raises(HooklineError, match=r"up\.json cannot be used .*HOOKLINE_DATA"):
+        write_running(tmp_path, {})
