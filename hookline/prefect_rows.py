@@ -84,18 +84,18 @@ class Tagged:
 
     Parameters
     ----------
-    tags: a run has one of them.
+    tags: a run has one of them; None is any tag.
     since, until: bounds of the time at which it was to start.
     """
 
-    tags: Sequence[str]
+    tags: Sequence[str] | None
     since: datetime
     until: datetime
 
     def to_filter(self) -> dict[str, Any]:
         """Return it as Prefect's API takes it."""
         return {
-            "tags": {"any_": list(self.tags)},
+            "tags": {"is_null_": False} if self.tags is None else {"any_": list(self.tags)},
             "parent_task_run_id": {"is_null_": True},
             "expected_start_time": {"after_": rfc3339(self.since), "before_": rfc3339(self.until)},
         }

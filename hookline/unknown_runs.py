@@ -9,22 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 
 from hookline.event import now
 from hookline.inbox import Inbox
-from hookline.inbox.judging import ForeignRun, Standing, event_page, forgotten_through, judge
+from hookline.inbox.judging import ForeignRun, Standing, forgotten_through, judge
 from hookline.inbox.rules import NAMED
 from hookline.prefect_api import PrefectApi, RunInfo, Tagged
 from hookline.stamps import inbox_tag
 
-#: Events whose tags are looked for at once: Prefect reads all of its runs of the time for that.
-EVENTS_AT_ONCE = 2_000
-#: Runs of an event are looked for so long after it; those with the inbox's own tag at any time.
-RUNS_WITHIN = timedelta(days=7)
-#: Prefect's clock may be behind.
-_CLOCKS_APART = timedelta(minutes=1)
+#: Prefect cannot be asked for tags or keys that begin with something. Up to so many tagged runs are all read,
+#: to find those of before the inbox's tag, and those that somebody made by hand.
+LISTED = 20_000
 _KEY = re.compile(r"hookline:([0-9a-f-]{36})")
 
 
@@ -47,6 +43,7 @@ class UnknownRuns:
     newer: runs of events or dispatches that this inbox never had, and that are its own: Prefect is newer.
     newer_since, newer_until: from when to when those were accepted.
     forgotten: runs of events that retention has taken; no fault.
+    not_looked_at: runs without the inbox's tag, where there are too many to be read.
     """
 
     runs: list[Unknown] = field(default_factory=list)
@@ -55,6 +52,7 @@ class UnknownRuns:
     newer_since: datetime | None = None
     newer_until: datetime | None = None
     forgotten: int = 0
+    not_looked_at: int = 0
 
 
 class Search:
@@ -84,18 +82,13 @@ class Search:
         surplus = await self._prefect.count_runs(tagged=tagged) - self._known
         if surplus > 0:
             await self._judge(tagged, surplus)
-        after = ""
-        while page := await self._inbox.read(partial(event_page, after=after, limit=EVENTS_AT_ONCE)):
-            after = page.ids[-1]
-            tagged = Tagged(
-                [f"event:{event_id}" for event_id in page.ids],
-                page.since - _CLOCKS_APART,
-                min(self._until, page.until + RUNS_WITHIN),
-            )
-            known = await self._prefect.count_runs(ids=page.run_ids, tagged=tagged) if page.run_ids else 0
-            surplus = await self._prefect.count_runs(tagged=tagged) - known
-            if surplus > 0:
-                await self._judge(tagged, surplus)
+        anybodys = Tagged(None, self._since, self._until)
+        total = await self._prefect.count_runs(tagged=anybodys)
+        others = total - await self._prefect.count_runs(tagged=tagged)
+        if others > 0 and total <= LISTED:
+            await self._judge(anybodys, total)
+        elif others > 0:
+            self.found.not_looked_at = others
         return self.found
 
     def _ours(self) -> Tagged:
@@ -112,10 +105,10 @@ class Search:
     async def _judge_page(self, runs: Sequence[RunInfo]) -> int:
         """Return how many of these have no dispatch."""
         strange = 0
-        foreign = [_foreign(run) for run in runs]
+        foreign = [_foreign(run, self._tag) for run in runs]
         for judgement in await self._inbox.read(lambda connection: judge(connection, foreign)):
             run_id = judgement.run.id
-            if judgement.standing is Standing.OURS:
+            if judgement.standing in (Standing.OURS, Standing.ELSEWHERE):
                 continue
             strange += 1
             self._judged.add(run_id)
@@ -133,7 +126,7 @@ class Search:
         return strange
 
 
-def _foreign(run: RunInfo) -> ForeignRun:
+def _foreign(run: RunInfo, tag: str) -> ForeignRun:
     key = _KEY.fullmatch(run.idempotency_key or "")
     event_ids = tuple(tag.removeprefix("event:") for tag in run.tags if tag.startswith("event:"))
-    return ForeignRun(run.id, None if key is None else key[1], event_ids)
+    return ForeignRun(run.id, None if key is None else key[1], event_ids, tag in run.tags)

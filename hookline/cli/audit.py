@@ -109,6 +109,8 @@ def _print(found: Audit, taken: str | None) -> None:
         out.print(f"unknown: run {run.flow_run_id} in Prefect: {run.reason}", style="red")
     if unknown.count > len(unknown.runs):
         out.print(f"  and {unknown.count - len(unknown.runs)} more", style="red")
+    if unknown.not_looked_at:
+        out.print(f"  {unknown.not_looked_at} tagged runs of others in Prefect were not looked at")
     if unknown.newer and unknown.newer_since is not None and unknown.newer_until is not None:
         out.print(
             f"Prefect is newer than this inbox: it has {unknown.newer} runs of events that this inbox never"
@@ -151,6 +153,7 @@ def _document(found: Audit, taken: str | None) -> dict[str, Any]:
         "unknown": found.unknown.count,
         "unknown_runs": [{"flow_run": run.flow_run_id, "reason": run.reason} for run in found.unknown.runs],
         "forgotten": found.unknown.forgotten,
+        "not_looked_at": found.unknown.not_looked_at,
         "prefect_newer": _newer(found.unknown),
         "prefect_older": found.older and {"since": rfc3339(found.older.since), "runs": found.older.runs},
         "since": _since(found.since),

@@ -135,8 +135,12 @@ def _open_sqlite(url: URL, *, writing: bool) -> Engine:
     return engine
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the database to the newest schema; safe to call from several processes at once.
+
+    Parameters
+    ----------
+    revision: an older one, for tests of what comes after it.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def migrate(engine: Engine) -> None:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4280)")
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except SQLAlchemyError as failed:
         where = engine.url.render_as_string(hide_password=True)
         raise InboxError(f"The inbox at {where} cannot be opened: {failed.__cause__ or failed}") from failed

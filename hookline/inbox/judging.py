@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
 from hookline.inbox import chain, counting
 from hookline.inbox.records import ACTIVE, from_micros, time_of_id, to_micros
@@ -25,17 +25,21 @@ class ForeignRun:
     ----------
     dispatch_id: the one that its idempotency key names, if that is of our form.
     event_ids: the events that its tags name.
+    is_tagged: it has the tag of this inbox.
     """
 
     id: str
     dispatch_id: str | None
     event_ids: tuple[str, ...]
+    is_tagged: bool
 
 
 class Standing(StrEnum):
     """How a run stands to the inbox."""
 
     OURS = "ours"
+    #: Of another inbox, or of none.
+    ELSEWHERE = "elsewhere"
     #: Of events that retention has taken.
     FORGOTTEN = "forgotten"
     #: Of events or dispatches that this inbox never had, though they are its own: it is older than Prefect.
@@ -56,33 +60,6 @@ class Judgement:
     standing: Standing
     reason: str = ""
     at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Events, with the ids of the runs that their dispatches have, or lead to."""
-
-    ids: tuple[str, ...]
-    run_ids: tuple[str, ...]
-    since: datetime
-    until: datetime
-
-
-def event_page(connection: Connection, *, after: str, limit: int) -> EventPage | None:
-    """Return the next events by id; None where there are no more."""
-    ids = connection.scalars(
-        select(events.c.id).where(events.c.id > after).order_by(events.c.id).limit(limit)
-    ).all()
-    if not ids:
-        return None
-    of_these = dispatches.c.event_id.between(ids[0], ids[-1])
-    leaders = select(dispatches.c.merged_into).where(of_these, dispatches.c.merged_into.is_not(None))
-    runs = connection.scalars(
-        select(dispatches.c.flow_run_id).where(
-            dispatches.c.flow_run_id.is_not(None), or_(of_these, dispatches.c.id.in_(leaders))
-        )
-    )
-    return EventPage(tuple(ids), tuple(runs), _time(ids[0]), _time(ids[-1]))
 
 
 def forgotten_through(connection: Connection) -> datetime:
@@ -109,6 +86,8 @@ def judge(connection: Connection, runs: Sequence[ForeignRun]) -> list[Judgement]
         dispatch = known.get(run.dispatch_id or "")
         if dispatch is not None:
             found.append(_of_dispatch(run, dispatch.status, dispatch.flow_run_id))
+        elif not run.is_tagged and not there & set(run.event_ids):
+            found.append(Judgement(run, Standing.ELSEWHERE))
         elif run.dispatch_id is None or not run.event_ids:
             found.append(Judgement(run, Standing.WRONG, "no dispatch started it: its key is not ours"))
         elif not there & set(run.event_ids) and all(_time(each) <= through for each in run.event_ids):

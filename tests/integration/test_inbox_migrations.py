@@ -13,10 +13,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 import hookline.lineage.schema  # noqa: F401 (adds the tables of lineage to the metadata)
-from hookline.event import new_id
+from hookline.event import new_id, now
 from hookline.inbox import Inbox
 from hookline.inbox.engine import inbox_url, migrate, open_engine
+from hookline.inbox.proving import prove
+from hookline.inbox.records import id_at, to_micros
 from hookline.inbox.schema import metadata
+from tests.support.inboxes import draft
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -124,3 +127,48 @@ async def test_an_earlier_version_may_go_on_writing(address: str) -> None:
         stored = await inbox.event(event_id)
     assert stored is not None
     assert (stored.traceparent, stored.tracestate) == ("00-1", None)
+
+
+async def test_what_an_older_version_wrote_is_told_apart(address: str) -> None:
+    """Before the chain it is counted, and one less is noticed; beside it it is a fault until one says when."""
+    engine = open_engine(inbox_url(address), writing=True)
+    migrate(engine, "0004")
+    at_us = to_micros(now())
+    with engine.begin() as connection:
+        for number in range(3):
+            _write_as_before(connection, id_at(at_us + number), at_us + number)
+    migrate(engine)
+    async with Inbox.open(address) as inbox:
+        await inbox.record(draft("sent"))
+        found = await inbox.read(prove)
+        assert (found.before, found.covered, found.faults) == (3, 1, ())
+
+        later_us = to_micros(now())
+        await inbox.write(lambda c: _write_as_before(c, id_at(later_us), later_us))
+        assert (await inbox.read(prove)).faults
+        beside = await inbox.read(lambda c: prove(c, older_until=now()))
+        assert (beside.before, beside.covered, beside.faults) == (4, 1, ())
+
+        await inbox.write(
+            lambda c: c.execute(text("DELETE FROM events WHERE accepted_us = :at"), {"at": at_us})
+        )
+        await inbox.write(lambda c: c.execute(text("UPDATE counters SET value = value - 1")))
+        assert (await inbox.read(lambda c: prove(c, older_until=now()))).faults
+    engine.dispose()
+
+
+def _write_as_before(connection: Connection, event_id: str, at_us: int) -> None:
+    """Accept an event with the statements of the version before, which names all of its columns."""
+    connection.execute(
+        text(
+            "INSERT INTO events (id, door, source, type, time_us, accepted_us, status, digest, size)"
+            " VALUES (:id, 'd', 's', 't', :at, :at, 'accepted', :digest, 2)"
+        ),
+        {"id": event_id, "at": at_us, "digest": b"x"},
+    )
+    connection.execute(
+        text(
+            "INSERT INTO counters (name, shard, value) VALUES ('received', 0, 1)"
+            " ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + 1"
+        )
+    )

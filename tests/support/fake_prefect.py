@@ -157,13 +157,13 @@ class FakePrefect:
         return sum(
             (ids is None or run.id in ids)
             and (idempotency_keys is None or key in idempotency_keys)
-            and (tagged is None or bool(set(tagged.tags) & set(run.tags)))
+            and (tagged is None or _has_tag(run, tagged))
             for key, run in self._by_key.items()
         )
 
     async def tagged_runs(self, tagged: Tagged) -> AsyncIterator[list[RunInfo]]:
         self._answer("tagged_runs")
-        yield [run for run in self._by_key.values() if set(tagged.tags) & set(run.tags)]
+        yield [run for run in self._by_key.values() if _has_tag(run, tagged)]
 
     async def runs_by_key(self, idempotency_keys: Sequence[str]) -> list[RunInfo]:
         self._answer("runs_by_key")
@@ -180,3 +180,7 @@ class FakePrefect:
 
     async def emit(self, events: Sequence[Any]) -> None:
         self._answer("emit")
+
+
+def _has_tag(run: RunInfo, tagged: Tagged) -> bool:
+    return bool(run.tags) if tagged.tags is None else bool(set(tagged.tags) & set(run.tags))
