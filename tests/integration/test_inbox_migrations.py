@@ -130,7 +130,7 @@ async def test_an_earlier_version_may_go_on_writing(address: str) -> None:
 
 
 async def test_what_an_older_version_wrote_is_told_apart(address: str) -> None:
-    """Before the chain it is counted, and one less is noticed; beside it it is a fault until one says when."""
+    """Before the chain it is counted, and one less is noticed; beside it, one has to say until when."""
     engine = open_engine(inbox_url(address), writing=True)
     migrate(engine, "0004")
     at_us = to_micros(now())

@@ -320,7 +320,7 @@ class Ordeal:
 
     def contradictions(self, verdict: Verdict) -> list[str]:
         """Return where `hookline audit` does not say what the oracle says."""
-        done = self.system.run("audit", "--json")
+        done = self.system.run("audit", "--deep", "--json")
         if not done.stdout.startswith("{"):
             return [f"audit left with {done.returncode}: {done.stderr[-1000:]}"]
         said = json.loads(done.stdout)
@@ -334,6 +334,8 @@ class Ordeal:
             "dispatches": (said["dispatches"], {name: number for name, number in started.items() if number}),
             "runs": (said["runs"], verdict.runs),
             "gone": (said["gone"], 0),
+            "covered by the chain": (said["chain"]["events"], verdict.acknowledged),
+            "unknown runs": (said["unknown"], 0),
         }
         return [f"{name}: {ours}, not {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
