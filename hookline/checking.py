@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hookline.faults import Fault
+from hookline.setting_faults import ENVIRONMENT
 from hookline.settings import Settings, read_settings
 from hookline.sources.load import check_sources
 from hookline.triggers.project import check_project
@@ -22,8 +23,11 @@ def check_folder(project: Path, environ: Mapping[str, str]) -> list[Fault]:
     environ: the environment that they name variables of.
     """
     settings, faults = read_settings(project.parent)
-    sources = settings.sources if settings else Settings.model_fields["sources"].default
-    return [*check_files(project, project.parent / sources, environ), *map(_shown, faults)]
+    usual = Settings.model_fields["sources"].default
+    sources = project.parent / (settings.sources if settings else usual)
+    if sources != project.parent / usual and not sources.exists():
+        faults.append(Fault(ENVIRONMENT, None, f"HOOKLINE_SOURCES: there is no file {sources}"))
+    return [*check_files(project, sources, environ), *map(_shown, faults)]
 
 
 def check_files(project: Path, sources: Path, environ: Mapping[str, str]) -> list[Fault]:

@@ -22,6 +22,7 @@ from hookline.flow_facts import FlowFacts
 _OUTPUT_CHARACTERS = 4000
 #: Build steps print what they like.
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
+_LAST_WORDS_SECONDS = 5
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _DEPLOYED = re.compile(r"Deployment '(.+)' successfully created")
 
@@ -45,6 +46,7 @@ class DeployProcess:
         self._asked = 0
         self._printed = asyncio.Condition()
         self._marks = 0
+        self._ended = False
 
     async def flows(self, entrypoints: Iterable[str]) -> dict[str, FlowFacts]:
         """Import flows and return what they say, by entrypoint.
@@ -112,6 +114,14 @@ class DeployProcess:
 
     async def read_output(self) -> None:
         """Read what it prints until it ends."""
+        try:
+            await self._read_lines()
+        finally:
+            async with self._printed:
+                self._ended = True
+                self._printed.notify_all()
+
+    async def _read_lines(self) -> None:
         assert self._child.stdout is not None  # noqa: S101 - it was asked for as a pipe; this tells the type checker
         async for line in self._child.stdout:
             if line.startswith(b"\0"):
@@ -136,10 +146,13 @@ class DeployProcess:
         if not line:
             # The user's code has ended the process, or it was killed; what it said last tells why.
             await self._child.wait()
-            await asyncio.sleep(0)
+            with contextlib.suppress(TimeoutError):
+                # A process that it started may keep the pipe open.
+                async with asyncio.timeout(_LAST_WORDS_SECONDS), self._printed:
+                    await self._printed.wait_for(lambda: self._ended)
             raise DeployError(f"{doing}:\n{self._tail() or f'exit code {self._child.returncode}'}")
         async with self._printed:
-            await self._printed.wait_for(lambda: self._marks >= self._asked)
+            await self._printed.wait_for(lambda: self._ended or self._marks >= self._asked)
         answer = orjson.loads(line)
         if "error" in answer:
             raise (PrefectUnavailable if answer["unavailable"] else DeployError)(answer["error"])

@@ -223,6 +223,17 @@ def test_this_projects_own_files_are_without_errors() -> None:
         assert not [fault for fault in check_folder(folder / "prefect.yaml", {}) if not fault.warning]
 
 
+def test_sources_that_are_not_where_the_setting_says_are_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where nothing is set may the file be missing."""
+    (project / ".env").unlink()
+    (project / "deployments" / "sources.yaml").unlink()
+    assert "HOOKLINE_SOURCES" not in str(check_folder(project / "prefect.yaml", {}))
+    monkeypatch.setenv("HOOKLINE_SOURCES", "deployments/source.yaml")
+    assert "HOOKLINE_SOURCES: there is no file" in str(check_folder(project / "prefect.yaml", {}))
+
+
 # Settings ---------------------------------------------------------------------------------------------
 
 
