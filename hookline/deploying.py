@@ -17,7 +17,7 @@ from hookline.nearest import nearest
 from hookline.triggers import Trigger
 from hookline.triggers.keeping import RESERVED_PREFIXES
 from hookline.triggers.project import Deployment, LeftTrigger, Project, read_project
-from hookline.triggers.reading import loop_fault
+from hookline.triggers.reading import loop_fault, ring_warnings
 
 #: Says whether triggers may be taken away, by their ids.
 Agree = Callable[[Sequence[str]], Awaitable[bool]]
@@ -91,6 +91,10 @@ class Plan:
         """Return what is allowed and probably not meant."""
         unnamed = sum(deployment.name is None for deployment in self.project.deployments)
         return (
+            *ring_warnings(
+                (replace(deployment.runs, flow=flow.name), deployment.left)
+                for deployment, flow in self.deployments
+            ),
             *([f"{unnamed} deployments have no name and were skipped"] if unnamed and self.whole else []),
             *(
                 f"{trigger.id}: `match_related` can never hold: events of Hookline have no related resources"

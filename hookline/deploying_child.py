@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import runpy
 import socket
 import ssl
 import sys
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import IO, Any
 
 import orjson
 from prefect.exceptions import ScriptError
@@ -33,18 +35,25 @@ POLL_SECONDS = 0.1
 
 
 def main(fd: int) -> None:
-    """Answer requests until the other end is closed."""
+    """Answer requests until the other end is closed, also by the end of the process that has it."""
     # Build steps start processes of their own.
     os.set_inheritable(fd, False)
     with socket.socket(fileno=fd) as connection, connection.makefile("rwb") as channel:
-        for number, line in enumerate(channel):
-            request = orjson.loads(line)
+        requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(channel, requests), daemon=True).start()
+        while True:
+            request = orjson.loads(requests.get())
             answer = _answer(request.pop("do"), request)
             sys.stdout.flush()
-            print(f"\0{number}", flush=True)
+            print("\0", flush=True)
             channel.write(orjson.dumps(answer) + b"\n")
             channel.flush()
-    # Whatever the user's modules have started is not waited for.
+
+
+def _read(channel: IO[bytes], requests: queue.SimpleQueue[bytes]) -> None:
+    for line in channel:
+        requests.put(line)
+    # Whatever is under way, and whatever the user's modules have started, is not waited for.
     os._exit(0)
 
 

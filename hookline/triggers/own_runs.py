@@ -93,6 +93,37 @@ def own_event(trigger: Mapping[str, Any], runs: Runs) -> str | None:
     return None
 
 
+def rings(starts: Sequence[tuple[Runs, Sequence[Mapping[str, Any]]]]) -> list[list[str]]:
+    """Return the deployments whose runs start each other in a ring, each ring once.
+
+    Parameters
+    ----------
+    starts: for each deployment what it runs, and its triggers that stay with Prefect.
+    """
+    started_by = {
+        runs.deployment or "": {
+            other.deployment or ""
+            for other, _ in starts
+            for trigger in triggers
+            if other is not runs and trigger.get(KEY) is not True and own_event(trigger, other)
+        }
+        for runs, triggers in starts
+    }
+
+    def sources(name: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [name]
+        while todo:
+            new = started_by.get(todo.pop(), set()) - seen
+            seen |= new
+            todo += new
+        return seen
+
+    reached = {name: sources(name) for name in started_by}
+    found = [sorted(each for each in reached[name] if name in reached[each]) for name in started_by]
+    return [list(ring) for ring in dict.fromkeys(tuple(ring) for ring in found if ring)]
+
+
 def _events(
     runs: Runs, suspects: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, str], list[dict[str, str]]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,8 @@ class Reader:
         read = [self._deployment(index, entry) for index, entry in enumerate(document["deployments"])]
         deployments = tuple(each for each in read if each is not None)
         self._check_twice(deployments)
+        for ring in ring_warnings([(each.runs, each.left) for each in deployments]):
+            self._wrong(("deployments",), ring, of_key=True, warning=True)
         return Project(self._path, deployments, document)
 
     def _check_top(self, document: Mapping[str, Any]) -> None:
@@ -329,6 +331,16 @@ def loop_fault(trigger: Mapping[str, Any], runs: Runs) -> str | None:
         " without end. Name other events in `expect`, leave its own flow out with `match` or `match_related`,"
         f" or write `{own_runs.KEY}: true` if that is meant (docs/triggers.md)"
     )
+
+
+def ring_warnings(deployments: Iterable[tuple[Runs, Sequence[LeftTrigger]]]) -> list[str]:
+    """Say which deployments start each other through Prefect's events; it may be meant."""
+    starts = [(runs, [trigger.document for trigger in left]) for runs, left in deployments]
+    return [
+        f"the runs of {' and '.join(ring)} start each other by triggers that stay with Prefect: one event may"
+        f" start runs without end. Where that is meant, say `{own_runs.KEY}: true` in one of them"
+        for ring in own_runs.rings(starts)
+    ]
 
 
 def _as_json(raw: Mapping[str, Any]) -> dict[str, Any]:

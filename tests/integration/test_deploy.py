@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from hookline.inbox.deploy_lock import deploy_lock
 from hookline.inbox.inbox import Inbox
 from hookline.prefect_api import PrefectApi
 from hookline.triggers import Trigger
-from tests.support.servers import PrefectServer
+from tests.support.servers import PrefectServer, free_port
 
 FLOWS = """\
     import hookline
@@ -279,15 +279,42 @@ async def test_prefects_own_rules_for_templates_hold_before_anything_is_made(sho
     assert await shop.kept() == (0, {})
 
 
+async def test_the_process_with_the_flows_ends_with_the_one_that_started_it(shop: Shop) -> None:
+    """Also in the middle of waiting for a server, and when that one is killed."""
+    (shop.folder / "orders.py").write_text(
+        "import os, pathlib; pathlib.Path('pid').write_text(str(os.getpid()))\n" + textwrap.dedent(FLOWS)
+    )
+    env = {**shop.server.env, "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    deploying = command(shop, "--wait", "60", environment=env)
+    pid = int(await until(lambda: asyncio.to_thread(read, shop.folder / "pid")))
+    deploying.kill()
+    await asyncio.to_thread(deploying.communicate)
+    assert await until(lambda: gone(pid))
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 # The command ----------------------------------------------------------------------------------------
 
 
-def command(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
+def command(
+    shop: Shop, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start `hookline deploy` in the project's folder, with a pipe for its output."""
     return subprocess.Popen(
         [sys.executable, "-m", "hookline", "deploy", *arguments],
         cwd=shop.folder,
-        env={**shop.server.env, "HOOKLINE_DATA": str(shop.folder / "data")},
+        env={**(environment or shop.server.env), "HOOKLINE_DATA": str(shop.folder / "data")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 
-from hookline.triggers.own_runs import KEY, Runs, own_event
+from hookline.triggers.own_runs import KEY, Runs, own_event, rings
 from hookline.triggers.reading import loop_fault
 
 RUNS = Runs(deployment="on-failure", flow="tell", work_pool="warm", tags=["ops"])
@@ -143,3 +143,29 @@ def test_a_flow_whose_name_nobody_knows_yet_is_judged_by_the_rest() -> None:
     names = {"expect": ["prefect.flow-run.*"]}
     assert own_event(names, unknown)
     assert not own_event({**names, "match_related": related("flow", name="pay")}, unknown)
+
+
+def on(flow: str, state: str = "Completed", **keys: Any) -> dict[str, Any]:
+    return {"expect": [f"prefect.flow-run.{state}"], "match_related": related("flow", name=flow), **keys}
+
+
+@pytest.mark.parametrize(
+    ("triggers", "found"),
+    [
+        ({"a": [on("b")], "b": [on("a")]}, [["a", "b"]]),
+        ({"a": [on("c")], "b": [on("a")], "c": [on("b")]}, [["a", "b", "c"]]),
+        ({"a": [on("!a", "Failed")], "b": [on("!b", "Failed")]}, [["a", "b"]]),
+        ({"a": [on("b")], "b": [on("a", may_start_itself=True)]}, []),
+        ({"a": [], "b": [on("a")], "c": [on("b"), on("a")]}, []),
+        ({"a": [on("!a", "Failed")], "b": [], "c": []}, []),
+        (
+            {"a": [on("b")], "b": [on("a")], "c": [on("d")], "d": [on("c")], "e": [on("a")]},
+            [["a", "b"], ["c", "d"]],
+        ),
+    ],
+)  # fmt: skip
+def test_deployments_that_start_each_other_are_found(
+    triggers: dict[str, list[dict[str, Any]]], found: list[list[str]]
+) -> None:
+    """Each ring once; it is a warning, since it may end by itself."""
+    assert rings([(Runs(name, name), left) for name, left in triggers.items()]) == found
