@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -82,7 +83,7 @@ def check_form(body: bytes) -> None:
     """
     if body.count(b"&") >= MAX_FIELDS:
         raise Refusal(413, "form-size", f"The form has more than {MAX_FIELDS} fields.")
-    if body.count(b"%") > MAX_LOOSE_PERCENTS and len(_LOOSE_PERCENT.findall(body)) > MAX_LOOSE_PERCENTS:
+    if next(islice(_LOOSE_PERCENT.finditer(body), MAX_LOOSE_PERCENTS, None), None) is not None:
         raise Refusal(
             400, "bad-form", "The form has percent signs that encode nothing; they are written %25."
         )

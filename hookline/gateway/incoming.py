@@ -14,6 +14,7 @@ import httptools
 
 from hookline.errors import Refusal
 from hookline.gateway import heads
+from hookline.gateway.heads import OF_CONNECTION
 from hookline.gateway.hub import Hub
 from hookline.gateway.turn import Turn
 
@@ -202,7 +203,7 @@ class Incoming(asyncio.Protocol):
         name = name.lower()
         # Blanks around a value are none of it (RFC 9110, 5.5); the parser takes those in front.
         value = value.rstrip(b" \t")
-        if name in heads.OF_CONNECTION:
+        if name in OF_CONNECTION:
             if name == b"host":
                 self._hosts += 1
             elif name == b"content-length":

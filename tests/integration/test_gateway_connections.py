@@ -219,6 +219,37 @@ async def test_a_body_that_is_malformed_is_refused(gateway: RunningGateway) -> N
         assert await wire.is_closed()
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        b"f\r\n" + EVENT + b"\r\n0\r\nX: " + b"x" * 20_000,
+        b"f\r\n" + EVENT + b"\r\n0\r\n" + b"x" * 20_000,
+        b"f\r\n" + EVENT + b"\r\n0\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"f\r\n" + EVENT + b"\r\n0\r\n" + b"X: y\r\n" * 21 + b"\r\n",
+        b"f;" + b"x" * 20_000 + b"\r\n" + EVENT + b"\r\n0\r\n\r\n",
+        b"0" * 20_000 + b"f\r\n" + EVENT + b"\r\n0\r\n\r\n",
+        b"".join(b"1;%b\r\n%c\r\n" % (b"x" * 2_000, byte) for byte in EVENT) + b"0\r\n\r\n",
+    ],
+    ids=[
+        "a trailer",
+        "a trailer's name",
+        "a whole trailer",
+        "trailers",
+        "an extension",
+        "a size",
+        "extensions",
+    ],
+)
+async def test_what_is_around_a_body_has_limits_too(gateway: RunningGateway, around: bytes) -> None:
+    """Trailers, extensions and sizes may be as large as headers, and trailers as many; then it is 431."""
+    async with connected(gateway) as wire:
+        await wire.say(post(b"", "Transfer-Encoding: chunked"), around)
+        status, headers, body = await wire.hear()
+        assert (status, headers["connection"]) == (431, "close")
+        assert orjson.loads(body)["reason"] == "headers-too-large"
+        assert await wire.is_closed()
+
+
 async def test_a_request_that_does_not_arrive_is_given_up(gateway: RunningGateway) -> None:
     """Slow headers and slow bodies get 408; whoever says nothing at all is hung up on."""
 
