@@ -162,8 +162,11 @@ def _read(size: int) -> bytes | None:
 def _write(answers: int, said: tuple[bool, Any]) -> None:
     written = marshal.dumps(said)
     rest = memoryview(_LENGTH.pack(len(written)) + written)
-    while rest:
-        rest = rest[os.write(answers, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(answers, rest) :]
+    except BrokenPipeError:
+        os._exit(0)  # whoever asked is gone
 
 
 if __name__ == "__main__":

@@ -153,10 +153,10 @@ class Scope:
         EvaluationError: a field is missing, types do not fit, or the like; says what.
         Costly: it may take too long, and its answer is not there.
         """
-        known = self._answers.get(question := Question(form, source))
+        known = self._answers.get(Question(form, source)) if self._answers else None
         if known is None:
             if not self._is_cheap(source):
-                raise Costly(question)
+                raise Costly(Question(form, source))
             return _FORMS[form](self.evaluate(source))
         if known.fault is not None:
             raise EvaluationError(known.fault)

@@ -126,7 +126,8 @@ def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
     except HydrationError as wrong:
         raise RenderError(f"parameters of {trigger.id}: {wrong.message}") from None
     except (TypeError, ValueError) as wrong:
-        # Prefect's handlers trust the form they are given: a template may itself be rendered to a number.
+        # Prefect's handlers trust the form they are given: a template may itself be rendered to a number, and
+        # a number may have too many digits.
         reason = f"parameters of {trigger.id}: not a form that Prefect can fill in: {wrong}"
         raise RenderError(reason) from None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from hookline.event import Event, new_id
 from hookline.planning import plan
 from hookline.triggers import Concurrency, Costly, Delay, Scope, Trigger, TriggerSet
 from hookline.triggers.expressions import Form
+from tests.support.waiting import eventually
 
 MOMENT = datetime(2026, 11, 24, 3, 0, 0, 123456, tzinfo=UTC)
 #: The two conditions that once stood still for 15 and 20 s.
@@ -80,6 +84,29 @@ def test_an_evaluator_that_was_killed_is_started_again() -> None:
         assert evaluator.ask("key", "data.x", an_event({"x": 2}).to_dict()) == "2"
     finally:
         evaluator.close()
+
+
+ASK_AND_DIE = """
+import os, signal, threading
+from hookline.evaluator import Evaluator
+evaluator = Evaluator("expressions")
+moment = "2026-11-24T03:00:00Z"
+event = {"id": "1", "type": "a", "source": "s", "time": moment, "accepted": moment}
+evaluator.ask("key", "id", event)
+print(evaluator._process.pid, flush=True)
+hostile = ("truth", SOURCE, {**event, "data": {"a": list(range(4990))}})
+threading.Thread(target=evaluator.ask, args=hostile, daemon=True).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_evaluator_ends_with_its_gateway(capfd: pytest.CaptureFixture[str]) -> None:
+    """Even where that was killed in the middle of a question."""
+    code = ASK_AND_DIE.replace("SOURCE", repr(HOSTILE[0][0]))
+    asking = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    pid = int(asking.stdout)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the evaluator ends")
+    assert (asking.stderr, capfd.readouterr().err) == ("", "")
 
 
 @pytest.mark.parametrize(
