@@ -17,7 +17,7 @@ from hookline.errors import HooklineError
 #: `hookline --help` quick: a command's module, and all that it imports, is loaded only when it is used.
 COMMANDS = (
     ("up", "hookline.cli.up:up", "Start a Prefect server, the gateway and a warm worker, and stay up."),
-    ("init", "hookline.cli.init:init", "Lay a small project in an empty folder."),
+    ("init", "hookline.cli.init:init", "Create a small project in an empty folder."),
     ("check", "hookline.cli.check:check", "Check prefect.yaml, the sources and the settings, offline."),
     (
         "deploy",
@@ -34,16 +34,20 @@ COMMANDS = (
     (
         "trace",
         "hookline.cli.trace:trace",
-        "Show what led to an event, a run or an asset and what came of it.",
+        "Show what led to an event, run or asset, and what followed from it.",
     ),
     ("impact", "hookline.cli.impact:impact", "List every run and asset downstream of an event."),
-    ("replay", "hookline.cli.replay:replay", "Replay one event, or all that match a search."),
+    ("replay", "hookline.cli.replay:replay", "Replay one event, or all events matching a search."),
     ("dead", "hookline.cli.dead:app", "List dead letters and replay them."),
     ("erase", "hookline.cli.erase:erase", "Erase what senders wrote in some events."),
-    ("audit", "hookline.cli.audit:audit", "Prove that every event is accounted for, and has its runs."),
-    ("doctor", "hookline.cli.doctor:doctor", "Check everything that an event needs on its way."),
-    ("rejections", "hookline.cli.rejections:rejections", "List what the gateway turned away, and why."),
-    ("sources", "hookline.cli.sources:app", "List sources, show or rotate a secret, send a signed test."),
+    ("audit", "hookline.cli.audit:audit", "Verify that every event is accounted for and has its runs."),
+    ("doctor", "hookline.cli.doctor:doctor", "Check everything that events depend on."),
+    ("rejections", "hookline.cli.rejections:rejections", "List rejected requests, with the reason."),
+    (
+        "sources",
+        "hookline.cli.sources:app",
+        "List, reload and test sources, show or rotate a secret.",
+    ),
     ("gateway", "hookline.cli.serve:gateway", "Run the gateway: the HTTP front door and the dispatcher."),
     ("worker", "hookline.cli.serve:worker", "Run a warm worker."),
 )

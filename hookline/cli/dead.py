@@ -24,10 +24,10 @@ Trigger = Annotated[str | None, Parameter(help="Only of this trigger, flow/deplo
 def ls(
     *,
     trigger: Trigger = None,
-    limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
+    limit: Annotated[int, Parameter(help="Maximum number to list.")] = 20,
     json: Json = False,
 ) -> None:
-    """List dispatches that gave up and were not replayed since, the newest first, with their reasons.
+    """List dispatches that failed for good and have not been replayed, newest first, with their reasons.
 
     Example: hookline dead ls --trigger record-push/on-push/push-to-main
     """
@@ -41,7 +41,7 @@ def ls(
 
 @app.command(name="replay")
 def replay(
-    *ids: Annotated[str, Parameter(help="Ids of dead dispatches; or choose with the options.")],
+    *ids: Annotated[str, Parameter(help="Ids of dead dispatches; or use the options.")],
     type: Annotated[str | None, Parameter(help="Events of this type; a trailing * matches the rest.")] = None,
     source: Annotated[str | None, Parameter(help="Events from this source.")] = None,
     subject: Annotated[str | None, Parameter(help="Events with this subject.")] = None,
@@ -54,7 +54,7 @@ def replay(
     background: Background = False,
     json: Json = False,
 ) -> None:
-    """Replay dead letters, each through its own trigger as it is in force now.
+    """Replay dead letters, each with the current version of its own trigger.
 
     Example: hookline dead replay --trigger record-push/on-push/push-to-main --since 2h --rate 10
     """
@@ -68,7 +68,7 @@ def replay(
     }
     chosen = all or any(value is not None for value in search.values())
     if bool(ids) is chosen:
-        raise HooklineError("Say which dead letters: their ids, a choice such as --since 2h, or --all.")
+        raise HooklineError("Specify the dead letters: their ids, a filter such as --since 2h, or --all.")
     wishes = {"dry_run": dry_run or None}
     with Gateway(find_system()) as gateway:
         if not ids:

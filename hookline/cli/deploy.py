@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 def deploy(
-    *names: Annotated[str, Parameter(help="Deployments to deploy; without any, all of the file.")],
+    *names: Annotated[str, Parameter(help="Deployments to deploy; by default all in the file.")],
     file: Annotated[Path, Parameter(help="The project file.")] = Path("prefect.yaml"),
     wait: Annotated[float, Parameter(help="Seconds to wait for the Prefect server.")] = 0,
     create_pool: Annotated[
-        bool, Parameter(help="Make the work pool warm if there is none.", negative="")
+        bool, Parameter(help="Create the work pool warm if it does not exist.", negative="")
     ] = False,
     prune: Annotated[
         bool,
-        Parameter(help="Take away triggers that the file no longer has, without asking.", negative=""),
+        Parameter(help="Remove triggers that are no longer in the file, without asking.", negative=""),
     ] = False,
     json: Json = False,
 ) -> None:
     """Deploy the flows of prefect.yaml and put their triggers in force.
 
-    Triggers that are in force and not in the file any more are named, and taken away when you agree: at a
-    terminal you are asked, elsewhere it takes --prune. With names, only the triggers of those deployments
+    Triggers that are in force but no longer in the file are listed, and removed if you agree: you are asked
+    at a terminal, and --prune is needed elsewhere. With names, only the triggers of those deployments
     change. Deploys wait for each other.
 
     Where PREFECT_API_URL is not set, the server of the system that runs in this folder is used.

@@ -16,10 +16,10 @@ from hookline.sources.development import known_secrets
 
 
 def secret(name: Annotated[str, Parameter(help="The source.")]) -> None:
-    """Print the secret for development that `hookline up` has made up for a source, or its URL token.
+    """Print the development secret, or URL token, that `hookline up` generated for a source.
 
-    Only where `up` runs in this folder, on the loopback, and the source's own secret is not set there: what
-    you have set yourself is never shown.
+    Only available while `up` runs in this folder on the loopback and the source's own secret is not set;
+    secrets that you have set yourself are never shown.
 
     Example: GITHUB_WEBHOOK_SECRET=$(hookline sources secret github)
     """

@@ -24,7 +24,7 @@ _NAME_WIDTH = 28
 
 
 def doctor(*, json: Json = False) -> int:
-    """Check everything that an event needs on its way.
+    """Check everything that events depend on.
 
     The gateway and its sources, inbox and disk, Prefect's version and clock, deployments, pools and workers,
     automations that never fire, and what waits; then how long the newest finished runs took. Each check is

@@ -29,14 +29,14 @@ def ls(
     source: Annotated[str | None, Parameter(help="Only from this source.")] = None,
     subject: Annotated[str | None, Parameter(help="Only with this subject.")] = None,
     status: Annotated[
-        str | None, Parameter(help="Only accepted, pending, dispatched, ignored or dead ones.")
+        str | None, Parameter(help="Only with this status: accepted, pending, dispatched, ignored or dead.")
     ] = None,
     since: Annotated[
         str | None, Parameter(help="Accepted since a time, or an age such as 15m or 2d.")
     ] = None,
     until: Annotated[str | None, Parameter(help="Accepted before a time, or an age.")] = None,
-    limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
-    ids: Annotated[bool, Parameter(negative="", help="Print their ids alone, one a line.")] = False,
+    limit: Annotated[int, Parameter(help="Maximum number to list.")] = 20,
+    ids: Annotated[bool, Parameter(negative="", help="Print only the ids, one per line.")] = False,
     json: Json = False,
 ) -> None:
     """List events, the newest first.

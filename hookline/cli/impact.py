@@ -36,7 +36,7 @@ def impact(
         _print_list(document)
     if document["truncated"] and not json:
         console().print(
-            "There is more than this: the graph is larger than a gateway gives at once.", style="red"
+            "This list is incomplete: the graph is larger than the gateway returns at once.", style="red"
         )
 
 

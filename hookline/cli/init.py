@@ -13,10 +13,12 @@ from hookline.errors import HooklineError
 TEMPLATE = Path(__file__).parent / "new_project"
 
 
-def init(folder: Annotated[Path, Parameter(help="The folder; made if there is none.")] = Path()) -> None:
-    """Lay a small project in an empty folder.
+def init(
+    folder: Annotated[Path, Parameter(help="The folder; created if it does not exist.")] = Path(),
+) -> None:
+    """Create a small project in an empty folder.
 
-    It has a flow, its trigger, a source and a sample event, and runs as it is.
+    It has a flow, a trigger, a source and a sample event, and is ready to run.
 
     Example: hookline init shop && cd shop && hookline up
     """

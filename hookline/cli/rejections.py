@@ -14,12 +14,12 @@ from hookline.cli.system import find_system
 
 def rejections(
     *,
-    limit: Annotated[int, Parameter(help="How many to list at most.")] = 20,
+    limit: Annotated[int, Parameter(help="Maximum number to list.")] = 20,
     json: Json = False,
 ) -> None:
-    """List what the gateway turned away, and why.
+    """List rejected requests, with the reason.
 
-    The newest first: when, at which door, from where. The gateway keeps the newest 10,000.
+    Newest first: when, at which endpoint, from where. The gateway keeps the newest 10,000.
 
     Example: hookline rejections --limit 50
     """

@@ -21,12 +21,13 @@ PATIENCE_SECONDS = 120.0
 #: What the answer to a replay of one event holds, by whether it was a dry run.
 HOLDS = {True: "would_start", False: "dispatches"}
 
-Rate = Annotated[float | None, Parameter(help="At most so many events a second.")]
+Rate = Annotated[float | None, Parameter(help="Maximum number of events per second.")]
 DryRun = Annotated[
-    bool, Parameter(name="--dry-run", negative="", help="Show what would start, and start nothing.")
+    bool, Parameter(name="--dry-run", negative="", help="Show what would start, without starting anything.")
 ]
 Background = Annotated[
-    bool, Parameter(name="--background", negative="", help="Do not wait until a replay of many is done.")
+    bool,
+    Parameter(name="--background", negative="", help="Do not wait for a replay of many events to finish."),
 ]
 
 
@@ -44,17 +45,20 @@ def replay(
     ] = None,
     until: Annotated[str | None, Parameter(help="Accepted before a time, or an age.")] = None,
     trigger: Annotated[
-        str | None, Parameter(help="Only this trigger, flow/deployment/name; else all that match now.")
+        str | None,
+        Parameter(
+            help="Only this trigger, flow/deployment/name; by default all current triggers that match."
+        ),
     ] = None,
     rate: Rate = None,
     dry_run: DryRun = False,
     background: Background = False,
     json: Json = False,
 ) -> None:
-    """Replay one event, or all that match a search.
+    """Replay one event, or all events matching a search.
 
-    They go through the triggers that are in force now, and each becomes a new dispatch with a run of its own.
-    A replay of many goes on in the gateway, also when this command ends, and after a restart.
+    They are matched against the current triggers, and each match becomes a new dispatch with its own run. A
+    replay of many events continues in the gateway when this command ends, and after a restart.
 
     Example: hookline replay --type 'github.*' --since 2d --rate 20 --dry-run
     """
@@ -69,7 +73,7 @@ def replay(
     searching = any(value is not None for value in search.values())
     if (id is None) is not searching:
         raise HooklineError(
-            "Say which events: a tracking id, or a search such as --type 'github.*' --since 2d."
+            "Specify the events: a tracking id, or a search such as --type 'github.*' --since 2d."
         )
     wishes = {"trigger": trigger, "dry_run": dry_run or None}
     with Gateway(find_system()) as gateway:
@@ -120,8 +124,8 @@ def _print_preview(preview: dict[str, Any]) -> None:
         if reason := next(reasons, None):
             out.print(f"                   {reason}")
     for name, text in (
-        ("without_match", "match no trigger now"),
-        ("without_body", "have lost their data to retention"),
+        ("without_match", "match no current trigger"),
+        ("without_body", "have had their data pruned"),
     ):
         if preview[name]:
             out.print(f"          {preview[name]:>7}  {text}")
@@ -129,7 +133,7 @@ def _print_preview(preview: dict[str, Any]) -> None:
 
 def _print_made(dispatches: list[dict[str, Any]]) -> None:
     if not dispatches:
-        console().print("No trigger that is in force expects this event; nothing was started.")
+        console().print("No current trigger expects this event; nothing was started.")
         return
     print_table(
         ("DISPATCH", "REPLAY", "TRIGGER", "STATUS", "REASON"),
@@ -149,4 +153,4 @@ def _print_progress(document: dict[str, Any]) -> None:
         if document[name]:
             out.print(f"  {name.replace('_', ' '):<12}{document[name]}")
     if document["status"] == "running":
-        out.print("It goes on in the gateway.")
+        out.print("It continues in the gateway.")

@@ -27,14 +27,14 @@ def send(
     data: Annotated[str | None, Parameter(help="The payload: JSON, @FILE, or - for standard input.")] = None,
     subject: Annotated[str | None, Parameter(help="What it happened to.")] = None,
     source: Annotated[str | None, Parameter(help="Where it comes from.")] = None,
-    id: Annotated[str | None, Parameter(help="Your own id; each id is accepted once.")] = None,
+    id: Annotated[str | None, Parameter(help="Your id for the event; each id is accepted once.")] = None,
     wait: Annotated[bool, Parameter(help="Wait for the runs and show the trace.", negative="")] = False,
-    timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Parameter(help="Maximum number of seconds to wait.")] = 60,
     json: Json = False,
 ) -> int:
     """Send an event and print its tracking id.
 
-    With --wait it shows what became of it, and exits 1 when a run failed or the time was not enough.
+    With --wait, show the trace and exit 1 if a run failed or did not finish in time.
 
     Example: hookline send order.paid --subject order-17 --data '{"amount": 12.5}' --wait
     """
@@ -76,7 +76,7 @@ def read_data(given: str | None) -> Any:
         raise HooklineError(f"{given[1:]} cannot be read: {wrong.strerror}.") from None
     except orjson.JSONDecodeError as wrong:
         raise HooklineError(
-            f"{name} is not JSON ({wrong}). A text needs quotes of its own: --data '\"text\"'."
+            f"{name} is not JSON ({wrong}). Text needs its own quotes: --data '\"text\"'."
         ) from None
 
 

@@ -20,14 +20,12 @@ def gateway(
     *,
     development_secrets: Annotated[
         bool,
-        Parameter(
-            help="Make up secrets for sources whose own are not set; on the loopback alone.", negative=""
-        ),
+        Parameter(help="Generate secrets for sources whose own are not set; loopback only.", negative=""),
     ] = False,
 ) -> None:
     """Run the gateway: the HTTP front door and the dispatcher.
 
-    It needs the address of a Prefect server, which may be down at the moment. SIGTERM or Ctrl-C stops it.
+    It needs the address of a Prefect server, which does not have to be up. SIGTERM or Ctrl-C stops it.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline gateway
     """
@@ -43,15 +41,17 @@ def gateway(
 
 def worker(
     *,
-    pool: Annotated[str, Parameter(help="The work pool whose runs it takes.")] = "warm",
-    limit: Annotated[int | None, Parameter(help="How many runs at once, at most.")] = None,
+    pool: Annotated[str, Parameter(help="The work pool to take runs from.")] = "warm",
+    limit: Annotated[int | None, Parameter(help="Maximum number of concurrent runs.")] = None,
     name: Annotated[str | None, Parameter(help="The worker's name in Prefect.")] = None,
-    create_pool: Annotated[bool, Parameter(help="Make the pool if there is none, or wait for it.")] = True,
+    create_pool: Annotated[
+        bool, Parameter(help="Create the pool if it does not exist, or else wait for it.")
+    ] = True,
 ) -> None:
     """Run a warm worker.
 
     Without PREFECT_API_URL it works for the system that runs in this folder. SIGTERM or Ctrl-C stops it;
-    runs that are under way may finish first.
+    runs in progress may finish first.
 
     Example: PREFECT_API_URL=http://127.0.0.1:4200/api hookline worker --pool warm --limit 4
     """

@@ -26,7 +26,7 @@ from hookline.sources.samples import make_sample, sample_types, sign_sample
 
 app = App(
     name="sources",
-    help="List sources, show or rotate a secret, send a signed test.\n\nExample: hookline sources ls",
+    help="List, reload and test sources, show or rotate a secret.\n\nExample: hookline sources ls",
 )
 
 app.command(secret, name="secret")
@@ -38,9 +38,9 @@ _NUMBERED = re.compile(r"(.*)_(\d+)")
 def ls(*, json: Json = False) -> None:
     """List the sources: their recipe, whether they are ready, and their address.
 
-    A recipe is `verified` where one of the provider's own examples proves it, and `unverified` where it was
-    built from documentation alone. The gateway is asked; where none answers, the sources are those of
-    the file, as this shell's environment has their secrets.
+    A recipe is `verified` if it passes one of the provider's own examples, and `unverified` if it is based on
+    documentation only. The list comes from the gateway; if none answers, it comes from the file and from
+    the secrets in this shell's environment.
 
     Example: hookline sources ls
     """
@@ -55,16 +55,16 @@ def ls(*, json: Json = False) -> None:
         for fault in facts["faults"]:
             console().print(f"{facts['name']}: {fault}", style="yellow")
     if answer["error"]:
-        console().print("The file cannot be used; the sources of before are in force:", style="red")
+        console().print("The sources file is invalid; the previous sources stay in force:", style="red")
         console().print(answer["error"], style="red", markup=False)
 
 
 @app.command(name="reload")
 def reload(*, json: Json = False) -> None:
-    """Let the gateway read the sources' file again now, and say what that changes.
+    """Reload the sources file in the gateway now, and print what changed.
 
-    The gateway does so by itself within two seconds of a change. A file that cannot be used changes nothing:
-    the sources of before stay in force, and this exits 1 and says why.
+    The gateway reloads it automatically within two seconds of a change. If the file is invalid, the previous
+    sources stay in force, and this command prints the error and exits 1.
 
     Example: hookline sources reload
     """
@@ -91,17 +91,16 @@ def send_test(
         ),
     ] = None,
     data: Annotated[
-        str | None, Parameter(help="A body of your own: JSON, @FILE, or - for standard input.")
+        str | None, Parameter(help="Your own body: JSON, @FILE, or - for standard input.")
     ] = None,
     list_events: Annotated[
         bool, Parameter(name="--list", help="List the events that can be sent.", negative="")
     ] = False,
     json: Json = False,
 ) -> int:
-    """Send the gateway an event as the provider sends it, signed with the source's first secret.
+    """Send the gateway a test event as the provider would, signed with the source's first secret.
 
-    The events are made up, in the shape that each provider documents. Exits 1 when the gateway does not take
-    it.
+    The events are examples in each provider's documented format. Exits 1 if the gateway does not accept it.
 
     Example: hookline sources test github --event push
     """
@@ -121,9 +120,9 @@ def send_test(
 
 @app.command(name="rotate")
 def rotate(name: Annotated[str, Parameter(help="The source.")], *, json: Json = False) -> None:
-    """Make a new secret, or URL token, and say step by step how it takes over without a delivery lost.
+    """Generate a new secret or URL token, and print the steps to switch to it without losing a delivery.
 
-    Nothing is changed: secrets live in your environment or in mounted files, and never in `sources.yaml`.
+    This changes nothing: secrets are in your environment or in mounted files, never in `sources.yaml`.
 
     Example: hookline sources rotate docker
     """
@@ -175,14 +174,14 @@ def rotation(source: Source, system: System) -> dict[str, Any]:
         if kind == "tokens"
         else f"At the provider, replace the secret by {value}"
     )
-    how = "Then start the gateway again." if new.isidentifier() else "The gateway reads it again by itself."
+    how = "Then restart the gateway." if new.isidentifier() else "The gateway reloads it automatically."
     steps = [
         f"{where} {new}: {value}",
         f"In {system.settings.sources}, at `{source.name}`, write {kind}: {written}. {how} Both are"
-        " good now.",
+        " accepted now.",
         f"{at_provider}.",
-        f"Check with `hookline sources test {source.name}`, and wait until nothing comes with the old one.",
-        f"Take {old} away, here and in {system.settings.sources}.",
+        f"Check with `hookline sources test {source.name}`, and wait until the old one is no longer used.",
+        f"Remove {old}, here and from {system.settings.sources}.",
     ]
     return {"source": source.name, "rotates": kind, "origin": new, "value": value, "steps": steps}
 
@@ -195,7 +194,7 @@ def _in_force(system: System) -> dict[str, Any]:
     except GatewayError as failed:
         if failed.status is not None:
             raise
-        print(f"hookline: {failed} What follows is how this shell sees the file.", file=sys.stderr)
+        print(f"hookline: {failed} Showing the file as seen from this shell.", file=sys.stderr)
         return {"error": None, "sources": [standing(each, now()) for each in _sources(system).values()]}
 
 

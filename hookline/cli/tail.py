@@ -28,14 +28,14 @@ def tail(
     type: Annotated[str | None, Parameter(help="Only this type; a trailing * matches the rest.")] = None,
     source: Annotated[str | None, Parameter(help="Only from this source.")] = None,
     subject: Annotated[str | None, Parameter(help="Only with this subject.")] = None,
-    last: Annotated[int, Parameter(help="How many of those before to begin with.")] = 10,
+    last: Annotated[int, Parameter(help="Number of earlier events to start with.")] = 10,
     json: Annotated[
-        bool, Parameter(name="--json", negative="", help="Print one JSON document a line.")
+        bool, Parameter(name="--json", negative="", help="Print one JSON document per line.")
     ] = False,
 ) -> None:
     """Print events as they are accepted, until Ctrl-C.
 
-    The status is that of the moment: a new event is often accepted and not yet dispatched.
+    The status is as of printing: a new event is often accepted but not yet dispatched.
 
     Example: hookline events tail --type 'github.*'
     """

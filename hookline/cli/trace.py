@@ -29,15 +29,15 @@ def trace(
     *,
     wait: Annotated[
         float | None,
-        Parameter(help="Seconds to wait for the end; by default a terminal shows it live until then."),
+        Parameter(help="Seconds to wait until it has finished; a terminal shows it live by default."),
     ] = None,
     direction: Annotated[str, Parameter(help="up, down, or both.")] = "both",
-    depth: Annotated[int | None, Parameter(help="How many events, runs and assets away at most.")] = None,
-    tasks: Annotated[bool, Parameter(help="With task runs.")] = True,
+    depth: Annotated[int | None, Parameter(help="Maximum distance in events, runs and assets.")] = None,
+    tasks: Annotated[bool, Parameter(help="Include task runs.")] = True,
     json: Json = False,
     mermaid: Annotated[bool, Parameter(negative="", help="Print a Mermaid flowchart instead.")] = False,
 ) -> None:
-    """Show what led to an event, a run or an asset and what came of it: a tree with states and durations.
+    """Show what led to an event, run or asset, and what followed from it: a tree with states and durations.
 
     Example: hookline trace 01975a0e-5f6c-7d1e-9c57-2f4f3b8f0a11 --wait 30
     """

@@ -41,7 +41,7 @@ SAMPLE_PATIENCE = timedelta(seconds=60)
 def up(
     *,
     server: Annotated[
-        str | None, Parameter(help="Address of an existing Prefect server to use instead of an own one.")
+        str | None, Parameter(help="Address of an existing Prefect server to use instead of starting one.")
     ] = None,
     no_sample: Annotated[bool, Parameter(help="Do not send the sample event.", negative="")] = False,
 ) -> int:
@@ -54,7 +54,7 @@ def up(
     """
     if not Path("prefect.yaml").exists():
         raise HooklineError(
-            "There is no prefect.yaml here. Change to the project's folder, or lay one with `hookline init`."
+            "There is no prefect.yaml here. Go to the project's folder, or create one with `hookline init`."
         )
     settings = load_settings()
     with locked(settings.data):
@@ -99,7 +99,7 @@ async def _up(plan: Plan, sockets: Sequence[socket.socket], *, sample: bool) -> 
         if starting.done():
             starting.result()
         await stop.wait()
-        out.print("Stopping. Runs under way may finish; Ctrl-C again stops at once.")
+        out.print("Stopping. Runs in progress may finish; press Ctrl-C again to stop immediately.")
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
     return 0
@@ -157,7 +157,7 @@ async def _deploy(plan: Plan, supervisor: Supervisor, progress: Progress, out: C
             out.print(line, style="yellow", markup=False)
     if code != 0:
         out.print("\n".join(lines[-20:]), style="red")
-        out.print("Mend it and run `hookline deploy`; all the rest is running.")
+        out.print("Fix it and run `hookline deploy`; everything else is running.")
     return code == 0
 
 
@@ -192,16 +192,16 @@ def _introduce(plan: Plan, out: Console, traced: _Traced | None) -> None:
     event_id = "ID"
     if traced is not None:
         event, event_id = traced.event, traced.id
-        out.print("\nThe sample event and what became of it:", style="bold")
+        out.print("\nThe sample event and its trace:", style="bold")
         print_tree(traced.tree)
     out.print("\nIn a second shell, let `hookline` and `prefect` find this system:", style="bold")
     _print_raw(enter_command(plan.data))
     out.print("\nSend an event:", style="bold")
     _print_raw(event_curl(gateway, event, key_wanted=key_wanted))
     if github and github.secrets and github.recipe_name == "github" and plan.settings.on_loopback:
-        out.print("\nDeliver a push as GitHub does, signed with this machine's secret:", style="bold")
+        out.print("\nSend a push event as GitHub does, signed with this machine's secret:", style="bold")
         _print_raw(github_curl(gateway, github))
-    out.print("\nThen follow it, with the id that you get:", style="bold")
+    out.print("\nThen follow it by its tracking id:", style="bold")
     _print_raw(tracking_curl(gateway, event_id, key_wanted=key_wanted))
     _print_raw(f"hookline trace {event_id}")
     out.print("\nHookline is up.", style="bold green")

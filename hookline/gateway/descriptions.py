@@ -20,7 +20,7 @@ WAIT = Parameter(
 )
 LIMIT = Parameter(
     "limit",
-    "How many at most.",
+    "Maximum number.",
     {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": PAGE_DEFAULT},
 )
 CURSOR = Parameter("cursor", "The `next` of the previous page.", "Cursor")
@@ -133,7 +133,7 @@ SEARCH_EVENTS = Operation(
 )
 READ_EVENT = Operation(
     name="readEvent",
-    summary="See what became of an event.",
+    summary="See what happened to an event.",
     tag="Events",
     says="The tracking document; a browser gets a page. With `wait` it comes when the runs have ended.",
     scope=Scope.READ,
@@ -180,7 +180,7 @@ SHAKE_HANDS = Operation(
     name="answerHandshake",
     summary="Answer a provider's handshake.",
     tag="Webhooks",
-    says="Some providers check the address before they send. Anything that is no handshake is 405.",
+    says="Some providers check the address before they send. Anything other than a handshake is 405.",
     parameters=(_SOURCE,),
     answers={200: Answered("What the provider asked for.", {}, "*/*"), 204: Answered("Agreed.")},
     refusals=(401, 404, 405, 410, 413, 415),
@@ -208,24 +208,24 @@ LIST_SOURCES = Operation(
     summary="See which sources there are, and whether they are ready.",
     tag="Service",
     says=(
-        "In the order of `deployments/sources.yaml`, as this gateway has it. No secret is shown. While the"
-        " file cannot be used, `error` says why, and the sources of before stay in force."
+        "In the order of `deployments/sources.yaml`, as loaded by this gateway. Secrets are never shown. If"
+        " the file is invalid, `error` says why, and the previous sources stay in force."
     ),
     scope=Scope.READ,
-    answers={200: Answered("All of them.", "SourceList")},
+    answers={200: Answered("All sources.", "SourceList")},
 )
 RELOAD_SOURCES = Operation(
     name="reloadSources",
-    summary="Read the sources' file again, now.",
+    summary="Reload the sources file now.",
     tag="Service",
-    says="The gateway does so by itself, within two seconds of a change to it or to a file with a secret.",
+    says="The gateway reloads it automatically within two seconds of a change to it or to a secret file.",
     scope=Scope.ADMIN,
-    answers={200: Answered("What has changed.", "SourceChange")},
+    answers={200: Answered("What changed.", "SourceChange")},
     refusals=(409,),
 )
 READ_LINEAGE = Operation(
     name="readLineage",
-    summary="See what led to an event, a run or an asset, and what came of it.",
+    summary="See what led to an event, run or asset, and what followed from it.",
     tag="Lineage",
     scope=Scope.READ,
     parameters=(
@@ -237,17 +237,17 @@ READ_LINEAGE = Operation(
             "path",
             required=True,
         ),
-        Parameter("direction", "Where to walk.", {"enum": ["up", "down", "both"], "default": "both"}),
+        Parameter("direction", "Direction to follow.", {"enum": ["up", "down", "both"], "default": "both"}),
         Parameter("depth", "Steps.", {"type": "integer", "minimum": 1, "maximum": 128, "default": 128}),
         Parameter(
             "through_assets",
-            "On from an asset to the runs that read it later.",
+            "Continue from an asset to the runs that read it later.",
             {"type": "boolean", "default": False},
         ),
-        Parameter("tasks", "With task runs.", {"type": "boolean", "default": True}),
+        Parameter("tasks", "Include task runs.", {"type": "boolean", "default": True}),
         Parameter(
             "nodes",
-            "So many nodes at most.",
+            "Maximum number of nodes.",
             {"type": "integer", "minimum": 1, "maximum": 20_000, "default": 5_000},
         ),
     ),
@@ -256,15 +256,15 @@ READ_LINEAGE = Operation(
 )
 HEALTHZ = Operation(
     name="isAlive",
-    summary="Ask whether the process lives.",
+    summary="Check that the process is alive.",
     tag="Service",
-    answers={200: Answered("It is alive.", "Health")},
+    answers={200: Answered("The process is alive.", "Health")},
 )
 READYZ = Operation(
     name="isReady",
-    summary="Ask whether events can be accepted.",
+    summary="Check that events can be accepted.",
     tag="Service",
-    says="With Prefect up or not: without it, events are accepted and wait.",
+    says="Independent of Prefect: while it is unavailable, events are accepted and wait.",
     answers={
         200: Answered("Ready.", "Readiness"),
         503: Answered("`inbox` says why not.", "Readiness"),

@@ -12,7 +12,7 @@ from hookline.gateway.replies import json_reply
 from hookline.sources import Reply
 
 #: Without what is wrong: whoever asks needs no key.
-_STALE_SOURCES = "their file cannot be used, those of before are in force; GET /sources says why"
+_STALE_SOURCES = "the file is invalid and the previous sources stay in force; see GET /sources"
 #: A Prefect server that takes longer is away, for whoever asks whether the gateway is ready: probes wait for
 #: a second in all, and the answer does not depend on it.
 PREFECT_SECONDS = 0.5

@@ -15,10 +15,10 @@ _WORD: dict[str, Any] = {
 }  # fmt: skip
 _FLAG: dict[str, Any] = {"type": "boolean", "default": False}
 _RATE: dict[str, Any] = {
-    "type": "number", "minimum": 0.001, "maximum": 10_000, "description": "Events a second, at most."
+    "type": "number", "minimum": 0.001, "maximum": 10_000, "description": "Maximum events per second."
 }  # fmt: skip
 _TRIGGER = {**_WORD, "description": "Only this trigger, `flow/deployment/name`."}
-_DRY_RUN = {**_FLAG, "description": "Say what would start, and start nothing."}
+_DRY_RUN = {**_FLAG, "description": "Report what would start, without starting anything."}
 
 
 def _wishes(**members: Any) -> dict[str, Any]:
@@ -38,8 +38,8 @@ _SEARCH = {
 }
 _PREVIEW = exactly(
     dry_run={"const": True},
-    events={**COUNT, "description": "How many were looked at."},
-    complete={"type": "boolean", "description": "They are all there are."},
+    events={**COUNT, "description": "Number of events examined."},
+    complete={"type": "boolean", "description": "The numbers are complete."},
     would_start={"type": "object", "additionalProperties": COUNT, "description": "Runs by trigger."},
     would_die={
         "type": "object",
@@ -48,7 +48,7 @@ _PREVIEW = exactly(
         " not fit the flow.",
     },
     without_match={**COUNT, "description": "Events that no current trigger would start."},
-    without_body={**COUNT, "description": "Events whose data retention has forgotten."},
+    without_body={**COUNT, "description": "Events whose data has been pruned."},
     outcomes=array(
         exactly(
             event=ID,
@@ -81,8 +81,8 @@ _REPLAY = exactly(
     rate=nullable({"type": "number"}),
     created=MOMENT,
     finished=nullable(MOMENT),
-    events={**COUNT, "description": "How many are done."},
-    dispatches={**COUNT, "description": "How many were made."},
+    events={**COUNT, "description": "Number done."},
+    dispatches={**COUNT, "description": "Number created."},
     without_match=COUNT,
     without_body=COUNT,
 )
@@ -111,7 +111,7 @@ REPLAY_EVENT = Operation(
     name="replayEvent",
     summary="Replay one event through the triggers that are in force now.",
     tag="Replay",
-    says="New dispatches, with the next replay number. What was dead and is replayed is dead no more.",
+    says="Creates new dispatches with the next replay number. A replayed dead letter is no longer dead.",
     scope=Scope.ADMIN,
     parameters=(EVENT_ID,),
     bodies={"application/json": _wishes(trigger=_TRIGGER, dry_run=_DRY_RUN)},
@@ -146,11 +146,11 @@ LIST_REPLAYS = Operation(
     summary="List the newest replays of many events.",
     tag="Replay",
     scope=Scope.READ,
-    answers={200: Answered("The newest first.", exactly(replays=array(_REPLAY)))},
+    answers={200: Answered("Newest first.", exactly(replays=array(_REPLAY)))},
 )
 READ_REPLAY = Operation(
     name="readReplay",
-    summary="See how far a replay is.",
+    summary="See the progress of a replay.",
     tag="Replay",
     scope=Scope.READ,
     parameters=(_REPLAY_ID,),
@@ -159,7 +159,7 @@ READ_REPLAY = Operation(
 )
 CANCEL_REPLAY = Operation(
     name="cancelReplay",
-    summary="Stop a replay; what it has made stays.",
+    summary="Stop a replay; what it has started is kept.",
     tag="Replay",
     scope=Scope.ADMIN,
     parameters=(_REPLAY_ID,),
@@ -168,7 +168,7 @@ CANCEL_REPLAY = Operation(
 )
 LIST_DEAD = Operation(
     name="listDeadLetters",
-    summary="List dispatches that gave up and were not replayed since.",
+    summary="List dispatches that failed for good and have not been replayed.",
     tag="Replay",
     scope=Scope.READ,
     parameters=(Parameter("trigger", "Only of this trigger.", _WORD), LIMIT, CURSOR),

@@ -45,7 +45,7 @@ async def replay_event(house: House, exchange: Exchange) -> Reply:
         raise Refusal(409, "not-routed", "This event is on its way for the first time; replay it later.")
     event = await house.inbox.replayable(event_id)
     if event is None:
-        raise Refusal(409, "no-body", "Retention has forgotten the event's data; it cannot be replayed.")
+        raise Refusal(409, "no-body", "The event's data has been pruned; it cannot be replayed.")
     replays, trigger = house.dispatcher.replays, await _trigger(house, _text(wanted, "trigger"))
     if _flag(wanted, "dry_run"):
         return json_reply(_preview(await replays.preview_one(event, trigger)))
@@ -125,7 +125,7 @@ async def replay_dead_letter(house: House, exchange: Exchange) -> Reply:
         raise Refusal(409, "not-dead", "This dispatch is not dead, or was replayed already.")
     event = await house.inbox.replayable(dispatch.event_id)
     if event is None:
-        raise Refusal(409, "no-body", "The event's data cannot be read any more.")
+        raise Refusal(409, "no-body", "The event's data is no longer available.")
     # One that could not be matched at all names no trigger: its replay goes through all of them.
     replays, trigger = house.dispatcher.replays, await _trigger(house, dispatch.trigger_id or None)
     if _flag(wanted, "dry_run"):

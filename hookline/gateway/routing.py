@@ -73,4 +73,6 @@ class Table:
 def not_allowed(method: str, allowed: Iterable[str]) -> Refusal:
     """Return the refusal of a method, with those that are allowed."""
     names = ", ".join(sorted(allowed))
-    return Refusal(405, "method", f"{method} does nothing here; there is {names}.", headers={"allow": names})
+    return Refusal(
+        405, "method", f"{method} is not allowed here; allowed: {names}.", headers={"allow": names}
+    )

@@ -51,13 +51,13 @@ def exactly(**members: Schema) -> Schema:
 
 _SUMMARY = {
     "id": {**ID, "description": "The tracking id."},
-    "source": {**TEXT, "description": "The source that it came through."},
+    "source": {**TEXT, "description": "The source it came from."},
     "source_id": nullable({**TEXT, "description": "The sender's own id."}),
     "type": TEXT,
     "subject": nullable(TEXT),
-    "time": {**MOMENT, "description": "When it happened, by the sender's word."},
+    "time": {**MOMENT, "description": "When it happened, according to the sender."},
     "status": ref("EventStatus"),
-    "duplicates": {**COUNT, "description": "How often it came again."},
+    "duplicates": {**COUNT, "description": "Number of duplicate deliveries."},
     "erased": {**nullable(MOMENT), "description": "When a person's data was taken out of it."},
 }
 
@@ -123,8 +123,8 @@ SCHEMAS: dict[str, Schema] = {
     "EventStatus": {
         "enum": [status.value for status in EventStatus],
         "description": (
-            "The first that holds: `accepted` (not yet matched with the triggers), `pending` (a dispatch"
-            " waits), `dead` (one gave up), `dispatched` (one started a run), else `ignored`."
+            "The first that applies: `accepted` (not yet matched with the triggers), `pending` (a dispatch"
+            " waits), `dead` (one failed for good), `dispatched` (one started a run), else `ignored`."
         ),
     },
     "DispatchStatus": {"enum": [status.value for status in DispatchStatus]},
@@ -167,7 +167,7 @@ SCHEMAS: dict[str, Schema] = {
         dispatches=array(ref("Dispatch")),
         receipt=ref("Receipt"),
         cause=nullable(ref("Cause")),
-        effects={**array(ID), "description": "The events that its runs sent."},
+        effects={**array(ID), "description": "Events sent by its runs."},
     ),
     "EventPage": exactly(events=array(exactly(**_SUMMARY, accepted=MOMENT)), next=nullable(ref("Cursor"))),
     "Cursor": {
@@ -190,26 +190,26 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "RejectionPage": exactly(rejections=array(ref("Rejection")), next=nullable(ref("Cursor"))),
     "SourceList": exactly(
-        file={**nullable(TEXT), "description": "The file that declares them."},
-        since={**MOMENT, "description": "When they came into force."},
-        error={**nullable(TEXT), "description": "Why the file cannot be used."},
-        development=array({**TEXT, "description": "A variable whose secret was made up for development."}),
+        file={**nullable(TEXT), "description": "The sources file."},
+        since={**MOMENT, "description": "When they took effect."},
+        error={**nullable(TEXT), "description": "Why the file is invalid, or null."},
+        development=array({**TEXT, "description": "A variable whose secret was generated for development."}),
         sources=array(ref("Source")),
     ),
     "SourceChange": exactly(added=array(TEXT), removed=array(TEXT), changed=array(TEXT), sources=array(TEXT)),
     "Source": exactly(
         name=TEXT,
         recipe={**TEXT, "description": "A built-in recipe, or `inline`."},
-        verified={"type": "boolean", "description": "One of the provider's own examples proves the recipe."},
+        verified={"type": "boolean", "description": "The recipe passes one of the provider's own examples."},
         state={"enum": ["ready", "not ready", "retired"]},
-        types={**TEXT, "description": "What the types of its events begin with."},
-        path={**TEXT, "description": "Where its provider sends to; `<token>` stands for its URL token."},
-        secrets={**array(TEXT), "description": "Variables and files that hold its secrets."},
-        faults={**array(TEXT), "description": "What it lacks."},
+        types={**TEXT, "description": "Prefix of its event types."},
+        path={**TEXT, "description": "The path the provider sends to; `<token>` stands for its URL token."},
+        secrets={**array(TEXT), "description": "Variables and files that contain its secrets."},
+        faults={**array(TEXT), "description": "What is missing or wrong."},
     ),
     "Graph": {
         "type": "object",
-        "description": "Nodes and edges; docs/lineage.md says which there are.",
+        "description": "Nodes and edges, described in docs/lineage.md.",
         "properties": {
             "root": TEXT,
             "truncated": {"type": "boolean"},
@@ -238,7 +238,7 @@ SCHEMAS: dict[str, Schema] = {
                 "type": ["string", "null"],
                 "description": "The version in force.",
             },
-            "sources": {**TEXT, "description": "`ok`, or that their file cannot be used."},
+            "sources": {**TEXT, "description": "`ok`, or a note that the file is invalid."},
         },
         "required": ["status", "inbox", "prefect", "triggers", "sources"],
     },
@@ -264,11 +264,14 @@ HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "RateLimit-Policy": {"description": "The quota and its window in seconds.", "schema": TEXT},
-    "RateLimit": {"description": "What is left, and in how many seconds all of it is back.", "schema": TEXT},
+    "RateLimit": {
+        "description": "Remaining quota, and seconds until all of it is available again.",
+        "schema": TEXT,
+    },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "WWW-Authenticate": {"description": "How to identify.", "schema": TEXT},
-    "Allow": {"description": "The methods that there are.", "schema": TEXT},
+    "Allow": {"description": "The allowed methods.", "schema": TEXT},
     "WebHook-Allowed-Origin": {"description": "Who may send.", "schema": TEXT},
     "WebHook-Allowed-Rate": {"description": "How many requests a minute, or `*`.", "schema": TEXT},
-    "Hookline-Body-Format": {"description": "How the data lies in the body.", "schema": TEXT},
+    "Hookline-Body-Format": {"description": "How the data is encoded in the body.", "schema": TEXT},
 }

@@ -32,7 +32,7 @@ async def reload_sources(house: House, exchange: Exchange) -> Reply:
     try:
         change = await house.registry.reload()
     except SourcesError as wrong:
-        raise Refusal(409, "unusable-sources", f"The sources of before stay in force: {wrong}") from None
+        raise Refusal(409, "unusable-sources", f"The previous sources stay in force: {wrong}") from None
     return json_reply(
         {
             "added": change.added,

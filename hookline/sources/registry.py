@@ -96,7 +96,7 @@ class Registry:
 
         Raises
         ------
-        SourcesError: they cannot be used; the sources of before stay in force.
+        SourcesError: they cannot be used; the previous sources stay in force.
         """
         async with self._reading:
             files: Files = {}
@@ -139,14 +139,14 @@ class Registry:
             change = await self.reload()
         except SourcesError as wrong:
             if str(wrong) != told:
-                log.error("the sources of before stay in force: %s", wrong)
+                log.error("the previous sources stay in force: %s", wrong)
         except Exception:
             # Whatever it is, the gateway goes on with the sources that it has.
-            log.exception("the sources of before stay in force")
-            self.fault = f"{self.path} cannot be read; the gateway's log says more"
+            log.exception("the previous sources stay in force")
+            self.fault = f"{self.path} cannot be read; see the gateway's log"
         else:
             if change != Change() or told is not None:
-                log.info("%s was read again: %s", self.path, change)
+                log.info("%s was reloaded: %s", self.path, change)
 
     def _read(self, files: Files) -> tuple[Sources, frozenset[str]]:
         if self.path is None:
@@ -174,10 +174,10 @@ def _check_not_empty(path: Path, files: Files) -> None:
             return
         wrong = "is empty"
     except FileNotFoundError:
-        wrong = "is not there any more"
+        wrong = "is missing"
     except OSError as failed:
         wrong = f"cannot be read: {failed.strerror}"
-    raise SourcesError(f"{path} {wrong}. To have no sources, write `sources: {{}}` into it.")
+    raise SourcesError(f"{path} {wrong}. To have no sources, write `sources: {{}}`.")
 
 
 def _merged(before: Sources, read: Sources) -> tuple[Change, Sources]:

@@ -127,7 +127,7 @@ def _scheme_and_secret(source: Source) -> tuple[Scheme | None, str]:
         return None, ""
     if source.missing:
         raise SourcesError(f"Source `{source.name}` cannot be signed for: set {' or '.join(source.missing)}.")
-    raise SourcesError(f"Source `{source.name}` cannot be signed for: its sender alone has the key.")
+    raise SourcesError(f"Source `{source.name}` cannot be signed for: only its sender has the key.")
 
 
 def _name_event(headers: dict[str, str], recipe: Recipe, kind: str, delivery: str) -> None:
@@ -146,7 +146,7 @@ def _sign_digest(
     if rule is None or not rule.header:
         if rule is not None and rule.place is not None and _signed_within(body, rule.place):
             return
-        raise SourcesError("The signature lies in the body, which is given; it cannot be added to it.")
+        raise SourcesError("The signature is part of the body, which was given; it cannot be added.")
     stamp = _stamp(scheme, now)
     pair = ""
     if scheme.timestamp is not None:
@@ -196,7 +196,7 @@ def _message(
         elif part.startswith("header."):
             message += headers.setdefault(part.removeprefix("header."), stamp).encode()
         else:
-            raise SourcesError(f"The signature covers `{part}`, which lies in the body.")
+            raise SourcesError(f"The signature covers `{part}`, which is part of the body.")
     return message
 
 
@@ -204,7 +204,7 @@ def _escaped(body: bytes) -> bytes:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise SourcesError("The body is no UTF-8, which this provider's signature needs.") from None
+        raise SourcesError("The body is not UTF-8, which this provider's signature needs.") from None
     return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text).encode()
 
 

@@ -138,7 +138,7 @@ class Source:
                 return answer
         if knock.method != "POST":
             allowed = ", ".join(self.methods)
-            raise Refusal(405, "method", f"{knock.method} is no event here.", headers={"Allow": allowed})
+            raise Refusal(405, "method", f"{knock.method} is not an event here.", headers={"Allow": allowed})
         for preparing in self.preparing:
             await preparing.prepare(visit)
         verdict = self._verify(visit)

@@ -16,7 +16,7 @@ def standing(source: Source, at: datetime) -> dict[str, Any]:
     at: when; a source may be retired by then.
     """
     faults = [
-        f"set {name}, then start the gateway again" if name.isidentifier() else f"put the secret into {name}"
+        f"set {name}, then restart the gateway" if name.isidentifier() else f"put the secret into {name}"
         for name in source.missing
     ]
     faults += [f"a secret cannot be used: {wrong}" for wrong in source.unusable]

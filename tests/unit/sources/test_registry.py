@@ -93,7 +93,7 @@ async def test_a_source_that_is_removed_is_gone(path: Path) -> None:
         (BOTH + "  shop: {recipe: github, secrets: [file:secret]}\n", "twice"),
         ("", "is empty"),
         ("  \n", "is empty"),
-        (None, "not there any more"),
+        (None, "is missing"),
     ],
 )
 async def test_a_file_that_cannot_be_used_changes_nothing(path: Path, text: str | None, words: str) -> None:
