@@ -40,11 +40,11 @@ def audit(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Prove that every event is accounted for, and has its runs.
+    """Verify that every event is accounted for and has its runs.
 
-    Holds the inbox's counts and its chain against its rows, and each started dispatch against Prefect. Exits
-    1 and names the rows where something does not add up. It reads the inbox itself, so the gateway need not
-    be up.
+    Checks the inbox's counts and its chain against its rows, and each started dispatch against Prefect. Exits
+    1 and names the rows if something does not add up. It reads the inbox directly, so the gateway does not
+    have to be up.
 
     Example: hookline audit --deep --since 1f0c5a9be240-3-9f86d081884c7d659a2feaa0c55ad015
     """
