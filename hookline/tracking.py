@@ -34,7 +34,7 @@ def tracking_document(
 
 def event_summary(event: StoredEvent) -> dict[str, Any]:
     """Return what a list shows of an event."""
-    return {
+    summary = {
         "id": event.id,
         "source": event.source,
         "source_id": event.source_id,
@@ -43,8 +43,8 @@ def event_summary(event: StoredEvent) -> dict[str, Any]:
         "time": rfc3339(event.time),
         "status": event.status.value,
         "duplicates": event.duplicates,
-        "erased": _text(event.erased),
     }
+    return summary if event.erased is None else summary | {"erased": rfc3339(event.erased)}
 
 
 def is_final(tracked: Tracked) -> bool:

@@ -40,14 +40,16 @@ def array(items: Schema) -> Schema:
 
 
 def exactly(**members: Schema) -> Schema:
-    """Return the schema of an object that has just these members."""
+    """Return the schema of an object that has just these members, those of `_SOMETIMES` where they apply."""
     return {
         "type": "object",
         "properties": members,
-        "required": list(members),
+        "required": [name for name in members if name not in _SOMETIMES],
         "additionalProperties": False,
     }
 
+
+_SOMETIMES = frozenset(("erased",))
 
 _SUMMARY = {
     "id": {**ID, "description": "The tracking id."},
@@ -58,7 +60,7 @@ _SUMMARY = {
     "time": {**MOMENT, "description": "When it happened, according to the sender."},
     "status": ref("EventStatus"),
     "duplicates": {**COUNT, "description": "Number of duplicate deliveries."},
-    "erased": {**nullable(MOMENT), "description": "When a person's data was taken out of it."},
+    "erased": {**MOMENT, "description": "When a person's data was erased from it, if it was."},
 }
 
 SCHEMAS: dict[str, Schema] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, func, select
 
+from hookline.inbox.driver import Driver
 from hookline.inbox.schema import counters
 
 # As text: it is part of every transaction, and building it costs more than running it. Gateways that share
@@ -11,6 +12,10 @@ from hookline.inbox.schema import counters
 _ADD = (
     "INSERT INTO counters (name, shard, value) VALUES (?, {shard}, ?)"
     " ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value"
+)
+_FURTHEST = (
+    "INSERT INTO counters (name, shard, value) VALUES (?, 0, ?) ON CONFLICT (name, shard) DO UPDATE"
+    " SET value = CASE WHEN counters.value > excluded.value THEN counters.value ELSE excluded.value END"
 )
 _ADD_SQLITE = _ADD.format(shard="0")
 _ADD_POSTGRESQL = _ADD.format(shard="mod(pg_backend_pid(), 16)").replace("?", "%s")
@@ -40,13 +45,7 @@ def totals(connection: Connection) -> dict[str, int]:
 
 def forget_through(connection: Connection, at_us: int) -> None:
     """Write down that retention took an event of this time."""
-    changed = connection.execute(
-        update(counters)
-        .where(counters.c.name == FORGOTTEN_THROUGH, counters.c.shard == 0)
-        .values(value=case((counters.c.value > at_us, counters.c.value), else_=at_us))
-    )
-    if not changed.rowcount:
-        connection.execute(insert(counters), {"name": FORGOTTEN_THROUGH, "shard": 0, "value": at_us})
+    Driver(connection).run(_FURTHEST, (FORGOTTEN_THROUGH, at_us))
 
 
 def pruned_events(totals: dict[str, int]) -> int:
