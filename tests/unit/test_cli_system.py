@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
-from hookline.cli import main, output
+from hookline.cli import data_folder, main, output
 from hookline.cli.client import Gateway, GatewayError
 from hookline.cli.data_folder import locked, read_running, write_running
 from hookline.cli.env import shell_lines
@@ -281,27 +281,17 @@ def test_the_database_of_the_running_system_is_known_but_not_its_password(
                     check_password(use_system())
 
 
-def test_looking_whether_something_runs_stops_nothing_from_starting(tmp_path: Path) -> None:
-    """Any number of commands look while `up` takes the folder."""
+def test_looking_whether_something_runs_stops_nothing_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that looks has the lock for a moment; `up` tries again a moment later."""
     with locked(tmp_path):
         pass
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.is_set():
-            read_running(tmp_path)
-
-    lookers = [threading.Thread(target=look) for _ in range(2)]
-    for each in lookers:
-        each.start()
-    try:
-        for _ in range(20):
-            with locked(tmp_path):
-                pass
-    finally:
-        stop.set()
-        for each in lookers:
-            each.join()
+    looking = os.open(tmp_path / "up.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(data_folder.time, "sleep", lambda seconds: os.close(looking))
+    with locked(tmp_path):
+        pass
 
 
 def test_looking_leaves_no_trace(tmp_path: Path) -> None:
