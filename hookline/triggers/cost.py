@@ -38,10 +38,12 @@ _MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _BUILDING = frozenset({"map", "filter"})
 #: The variables that a sender can make as large as a body may be, with what `event` holds beside the data.
 _LARGE: dict[str, Polynomial] = {"data": (0.0, 1.0), "event": (300.0, 1.0)}
-#: Any other variable: an attribute, or the name of a type.
-_SMALL: Polynomial = (64.0,)
 #: A long text is worth as many values: passing it on takes as long.
 _CHARACTERS_PER_UNIT = 32
+#: Attributes that are longer together have no bound.
+ATTRIBUTE_CHARACTERS = 2048
+#: Any other variable: an attribute, or the name of a type.
+_SMALL: Polynomial = (ATTRIBUTE_CHARACTERS / _CHARACTERS_PER_UNIT,)
 #: Beyond this the loops of an expression are not followed.
 _DEEPEST = 8
 _STEPS = 20_000

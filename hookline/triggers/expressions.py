@@ -16,7 +16,7 @@ import orjson
 
 from hookline.errors import EvaluationError, TriggerError
 from hookline.event import Event, rfc3339
-from hookline.triggers.cost import FUNCTIONS, at, conversion, cost, size_of
+from hookline.triggers.cost import ATTRIBUTE_CHARACTERS, FUNCTIONS, at, conversion, cost, size_of
 from hookline.triggers.trigger import Delay
 
 #: What an expression may name. `event` is the whole event as an object.
@@ -187,6 +187,8 @@ class Scope:
             return False
         if self._size is None:
             self._size = size_of(self.event.data, _LARGEST_HERE)
+            if len(self.event.subject or "") + len(self.event.source_id or "") > ATTRIBUTE_CHARACTERS:
+                self._left = 0.0  # a webhook's subject may be as long as its body
         takes = at(bound, self._size)
         large = _compile(source).large
         if large not in self._contexts:

@@ -39,7 +39,10 @@ def is_cheap(trigger: Trigger, event: Event) -> bool:
     if not templates:
         return True  # the event is passed as it is
     values = VALUES_HERE // len(templates)
-    return all(map(_is_plain, templates)) and size_of(event.data, values) <= values
+    return (
+        all(map(_is_plain, templates))
+        and size_of([event.data, event.subject, event.source_id], values) <= values
+    )
 
 
 def is_plain(trigger: Trigger) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_what_may_take_long_is_not_evaluated_on_the_loop(source: str, data: Any)
     with pytest.raises(Costly):
         scope.ask(Form.TRUTH, source)
     assert time.process_time() - began < TOO_LONG_SECONDS
+
+
+def test_a_subject_that_is_as_long_as_a_body_is_not_searched_on_the_loop() -> None:
+    """A webhook's subject is what its source takes from the body."""
+    event = replace(an_event({"a": ["b"] * 50}), subject="a" * 1_000_000)
+    with pytest.raises(Costly):
+        Scope(event).ask(Form.TRUTH, "data.a.exists(x, subject.contains(x))")
+    assert (
+        Scope(replace(event, subject="ab")).ask(Form.TRUTH, "data.a.exists(x, subject.contains(x))") is None
+    )
 
 
 PUSH = {
