@@ -122,3 +122,15 @@ def test_the_lock_fits_the_project_file() -> None:
     entries = re.split(r"\n(?=\S)", lock.strip())
     assert all("--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"https?:|file:|^-", lock, re.MULTILINE)
+
+
+def test_the_tests_that_hold_what_security_promises_are_there() -> None:
+    """SECURITY.md names a test for each promise."""
+    named = set(re.findall(r"`(test_\w+)`", (REPOSITORY / "SECURITY.md").read_text()))
+    written = {
+        name
+        for path in (REPOSITORY / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named - written == set()
+    assert named
