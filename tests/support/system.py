@@ -115,7 +115,7 @@ class System:
         settings = Settings(data=self.data, port=free_port(), prefect_port=free_port())
         self.plan = Plan(settings, None, {})
         self.server = self._process(services.server(self.plan), self.extra)
-        self.gateway = self._process(services.gateway(self.plan), {**self.extra, **self.gateway_extra})
+        self.gateway = self._process(services.gateway(self.plan, []), {**self.extra, **self.gateway_extra})
         worker = services.worker(self.plan)
         self.worker = self._process(worker, self.extra, (*worker.command, *self.worker_options))
 
