@@ -211,7 +211,7 @@ def test_commands_find_the_running_system(system: Up) -> None:
 
 def test_a_flow_of_my_own_in_ten_lines(system: Up, tmp_path: Path) -> None:
     """What the README tells to write and to type works, word by word, in a second shell while `up` runs."""
-    flow, trigger, commands = readme_blocks("## Add a flow of your own")
+    flow, trigger, commands = readme_blocks("## Add your own flow")
     (system.project / "flows/orders.py").write_text(flow)
     with (system.project / "prefect.yaml").open("a") as project:
         project.write(trigger)
