@@ -51,14 +51,15 @@ async def crowd(
     return wires
 
 
-@pytest.mark.parametrize("how", [f"Content-Length: {MIB}", "Transfer-Encoding: chunked"])
-async def test_large_bodies_that_never_end_do_not_keep_a_signed_one_out(tmp_path: Path, how: str) -> None:
+async def test_large_bodies_that_never_end_do_not_keep_a_signed_one_out(tmp_path: Path) -> None:
     """They fill the room for bodies; then the one that has been on its way for longest is answered 503."""
     body = b" " * (MIB - 1)
-    said = body if how.startswith("Content") else b"%x\r\n%b\r\n" % (len(body), body)
     async with gateway(tmp_path) as running, contextlib.AsyncExitStack() as stack:
         slow = await crowd(
-            stack, running, ROOM_BYTES // MIB + 2, post(b"", how, path="/webhooks/github") + said
+            stack,
+            running,
+            ROOM_BYTES // MIB + 2,
+            post(b"", f"Content-Length: {MIB}", path="/webhooks/github") + body,
         )
         assert await push(running, 200_000) == 202
         status, _, answer = await slow[0].hear()

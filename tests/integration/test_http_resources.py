@@ -27,7 +27,7 @@ LONGEST_HOLD_SECONDS = 0.05
 CONNECTION_BYTES = 5 * MIB
 BODY_LIMIT_BYTES = MIB
 #: Bytes of a stream that are sent, unless the other side ends it.
-STREAM_BYTES = 2 * MIB
+STREAM_BYTES = MIB + MIB // 4
 #: The server has read so much at least, or nothing was tried.
 LEAST_HEARD_BYTES = 4_000
 #: When nothing is read for so many turns of the loop, nothing more will be.

@@ -66,7 +66,7 @@ def one_of(*values: bytes, often: bytes | None = None, times: int = 0) -> st.Sea
 
 
 #: Streams that are tried; `benches/fuzz.py` tries more.
-EXAMPLES = int(os.environ.get("HOOKLINE_STREAM_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("HOOKLINE_STREAM_EXAMPLES", "150"))
 
 methods = one_of(b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"BREW", b"get")
 targets = one_of(
