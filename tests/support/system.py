@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hookline.cli import services
@@ -27,6 +27,10 @@ PATIENCE_SECONDS = 120
 
 async def _ask(service: Service) -> bool:
     return await service.ready()
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass
@@ -116,7 +120,8 @@ class System:
         self.plan = Plan(settings, None, {})
         self.server = self._process(services.server(self.plan), self.extra)
         self.gateway = self._process(services.gateway(self.plan, []), {**self.extra, **self.gateway_extra})
-        worker = services.worker(self.plan)
+        # Not waited for: it may be started while the server is away, and then waits itself.
+        worker = replace(services.worker(self.plan), ready=_always)
         self.worker = self._process(worker, self.extra, (*worker.command, *self.worker_options))
 
     def _process(self, service: Service, extra: Mapping[str, str], command: Sequence[str] = ()) -> Process:
