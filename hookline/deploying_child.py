@@ -51,10 +51,13 @@ def main(fd: int) -> None:
 
 
 def _read(channel: IO[bytes], requests: queue.SimpleQueue[bytes]) -> None:
-    for line in channel:
-        requests.put(line)
-    # Whatever is under way, and whatever the user's modules have started, is not waited for.
-    os._exit(0)
+    try:
+        for line in channel:
+            requests.put(line)
+    finally:
+        # Also where the other end was killed with an answer unread, which resets the connection. Whatever is
+        # under way, and whatever the user's modules have started, is not waited for.
+        os._exit(0)
 
 
 def _answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

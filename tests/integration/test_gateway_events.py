@@ -77,7 +77,7 @@ async def test_the_tracking_document_has_exactly_the_designed_members(gateway: R
     accepted = (await send(gateway, type="order.placed", id="doc-1")).json()
     document = (await gateway.http.get(f"/events/{accepted['id']}")).json()
     assert set(document) == {
-        "id", "source", "source_id", "type", "subject", "time", "status", "duplicates", "erased",
+        "id", "source", "source_id", "type", "subject", "time", "status", "duplicates",
         "explanation", "dispatches", "receipt", "cause", "effects",
     }  # fmt: skip
     assert document["status"] == "ignored"

@@ -149,6 +149,8 @@ async def test_a_door_stays_open_while_its_service_is_away(tmp_path: Path) -> No
         first = await asyncio.to_thread(ask, port)
         assert first == pids["service"]
         os.kill(first, signal.SIGKILL)
+        # Until it is dead it may still take a connection.
+        await told.wait_for("ended unexpectedly")
         assert await asyncio.to_thread(ask, port) == pids["service"] != first
     with pytest.raises(ConnectionRefusedError):
         ask(port)

@@ -15,7 +15,7 @@ from tests.unit.lineage.support import World
 
 def drawn(document: dict[str, Any]) -> str:
     out = Console(file=io.StringIO(), width=200)
-    for tree in lineage.draw(document):
+    for tree in lineage.draw(document, {}):
         out.print(tree)
     file = out.file
     assert isinstance(file, io.StringIO)

@@ -12,6 +12,7 @@ import pytest
 from hookline.errors import Refusal
 from hookline.sources import schema as schemas
 from hookline.sources.schema import Schema, SchemaError
+from tests.support.holding import held
 
 TOO_LONG_SECONDS = 0.05
 TWO_WAYS = {
@@ -47,10 +48,10 @@ def test_a_pattern_that_may_search_for_ever_is_refused_when_it_is_loaded(pattern
 async def test_a_pattern_that_could_go_back_takes_linear_time() -> None:
     """The classic one, over a text that almost fits."""
     schema = Schema({"items": {"pattern": "^(a+)+$"}})
-    began = time.process_time()
-    refused = await refusal(schema, ["a" * 5_000 + "!"] * 10)
+    with held() as hold:
+        refused = await refusal(schema, ["a" * 5_000 + "!"] * 10)
     assert refused.pointer == "/0"
-    assert time.process_time() - began < TOO_LONG_SECONDS
+    assert hold.seconds < TOO_LONG_SECONDS
 
 
 @pytest.mark.parametrize(
