@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from hookline.errors import TriggerError
+from hookline.nearest import nearest
 from hookline.triggers.durations import parse_duration
 from hookline.triggers.expressions import check_expression
 from hookline.triggers.trigger import Concurrency, Debounce, Delay
@@ -86,10 +87,13 @@ def _mapping(
 ) -> Mapping[str, Any]:
     if not isinstance(written, Mapping):
         raise TriggerError(f"{name}: write it as a mapping with {', '.join(required + optional)}")
+    known = required + optional
+    if unknown := [str(key) for key in written if key not in known]:
+        meant = nearest(unknown[0], known)
+        hint = f"did you mean `{meant}`?" if meant else f"there are {', '.join(known)}"
+        raise TriggerError(f"{name}.{unknown[0]}: it is no key of `{name}`; {hint}")
     if missing := [key for key in required if key not in written]:
         raise TriggerError(f"{name}: {missing[0]} is missing")
-    if unknown := [key for key in written if key not in required + optional]:
-        raise TriggerError(f"{name}: {unknown[0]!r} is not known here; use {', '.join(required + optional)}")
     return written
 
 

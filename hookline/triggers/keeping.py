@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from hookline.errors import RenderError, TriggerError
+from hookline.nearest import nearest
 from hookline.triggers import own_runs
 from hookline.triggers.grammar import (
     OUR_KEYS,
@@ -23,6 +24,12 @@ from hookline.triggers.validating import has_template, validate
 
 #: Types under these prefixes are Prefect's own, or mirrors of ours: never events of the inbox.
 RESERVED_PREFIXES = ("prefect.", "hookline.")
+
+#: What a template of an automation's parameters can use, in Prefect's `RunDeployment` and its deploying.
+PREFECT_NAMES = frozenset({
+    "automation", "concurrency_limit", "deployment", "event", "events", "firing", "firings", "flow",
+    "flow_run", "labels", "prefect", "task_run", "variables", "work_pool", "work_queue",
+})  # fmt: skip
 
 #: All keys that stock Prefect does not know.
 FURTHER_KEYS = (*OUR_KEYS, own_runs.KEY)
@@ -116,6 +123,10 @@ def _why_not_rendered(parameters: dict[str, Any] | None, template_names: Templat
         names = template_names(parameters or {})
     except RenderError as wrong:
         raise TriggerError(f"parameters: {wrong}") from None
+    for name in sorted(names - PREFECT_NAMES):
+        # Others may be what the steps of the deployment give, which Prefect fills in when it deploys.
+        if meant := nearest(name, PREFECT_NAMES):
+            raise TriggerError(f"parameters: there is no {name!r} in a template; did you mean {meant!r}?")
     if foreign := sorted(names - {"event"}):
         return f"its parameters use {foreign[0]!r}, and Hookline fills in templates from `event` alone"
     return None

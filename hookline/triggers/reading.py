@@ -78,10 +78,11 @@ class Reader:
             self._whole(f"cannot be read: {wrong.strerror}")
             return None
         document = self._document.value
+        if isinstance(document, dict):
+            self._check_keys(document)
         if not isinstance(document, dict) or not isinstance(document.get("deployments"), list):
             self._whole("has no list of `deployments`")
             return None
-        self._check_top(document)
         read = [self._deployment(index, entry) for index, entry in enumerate(document["deployments"])]
         deployments = tuple(each for each in read if each is not None)
         self._check_twice(deployments)
@@ -89,7 +90,7 @@ class Reader:
             self._wrong(("deployments",), ring, of_key=True, warning=True)
         return Project(self._path, deployments, document)
 
-    def _check_top(self, document: Mapping[str, Any]) -> None:
+    def _check_keys(self, document: Mapping[str, Any]) -> None:
         known = document.get(KNOWN_KEYS) or []
         self._known = tuple(map(str, known)) if isinstance(known, list) else ()
         fields = [field.alias or name for name, field in stock.ProjectFile.model_fields.items()]
@@ -98,7 +99,8 @@ class Reader:
             if key not in fields and not is_users(key) and (meant := nearest(str(key), fields)):
                 self._wrong((key,), f"`{key}` is no key of a project; did you mean `{meant}`?", of_key=True)
         top = {key: value for key, value in document.items() if key in fields}
-        self._validate((), top, stock.ProjectFile, "a project", "")
+        if "deployments" in top:
+            self._validate((), top, stock.ProjectFile, "a project", "")
 
     def _deployment(self, index: int, entry: object) -> Deployment | None:
         path: Path_ = ("deployments", index)

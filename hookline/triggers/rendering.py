@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import jinja2
-from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import EvalContext
 from prefect.server.events.jinja_filters import all_filters
 from prefect.server.events.schemas.events import ReceivedEvent
@@ -37,6 +36,7 @@ from hookline.errors import RenderError
 from hookline.event import Event, rfc3339
 from hookline.sealed import KIND, REFERENCE, seal
 from hookline.triggers.shape import prefect_resource
+from hookline.triggers.templates import calculate_nothing, names_in
 from hookline.triggers.trigger import Trigger
 
 #: Templates that are kept compiled; those used last stay.
@@ -99,6 +99,7 @@ _templates = UserTemplateEnvironment(
     undefined=jinja2.ChainableUndefined, extensions=["jinja2_humanize_extension.HumanizeExtension"]
 )
 _templates.filters.update({**all_filters, _AS_JSON: _as_json})
+calculate_nothing(_templates)
 
 
 def render_parameters(trigger: Trigger, event: Event) -> dict[str, Any]:
@@ -218,8 +219,7 @@ def template_names(parameters: dict[str, Any]) -> set[str]:
 
 def _names(template: str) -> set[str]:
     try:
-        _templates.from_string(template)
-        return find_undeclared_variables(_templates.parse(template)) - _templates.globals.keys()
+        return names_in(template, _templates)
     except jinja2.TemplateError as wrong:
         raise RenderError(f"Invalid jinja: {wrong}") from None
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import zoneinfo
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ def schedule_faults(schedule: Mapping[str, Any]) -> Iterator[tuple[str | None, s
     kinds = [key for key in ("cron", "interval", "rrule") if schedule.get(key) is not None]
     if len(kinds) != 1:
         yield None, "a schedule has exactly one of `cron`, `interval` and `rrule`"
-    for key, check in (("cron", _cron), ("rrule", _rrule), ("timezone", _timezone)):
+    for key, check in (
+        ("cron", _cron),
+        ("rrule", _rrule),
+        ("timezone", _timezone),
+        ("anchor_date", _time),
+    ):
         value = schedule.get(key)
         if isinstance(value, str) and "{{" not in value and (reason := check(value)):
             yield key, reason
@@ -48,6 +54,19 @@ def _rrule(text: str) -> str | None:
         rules.rrulestr(text, cache=True)
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as wrong:
         return f"no rrule: {wrong}"
+    return None
+
+
+def _time(text: str) -> str | None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        # Prefect takes other forms too; few projects have one.
+        parser: Any = importlib.import_module("dateutil.parser")
+        try:
+            parser.parse(text)
+        except (ValueError, OverflowError):
+            return f"{text!r} is no time; write it as 2026-01-01T00:00:00Z"
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from hookline.errors import RenderError
@@ -30,12 +31,36 @@ def template_names(parameters: dict[str, Any]) -> set[str]:
     names: set[str] = set()
     for text in _texts(parameters):
         try:
-            environment = _environment()
-            environment.from_string(text)
-            names |= find_undeclared_variables(environment.parse(text)) - environment.globals.keys()
+            names |= names_in(text, _environment())
         except jinja2.TemplateError as wrong:
             raise RenderError(f"Invalid jinja: {wrong}") from None
     return names
+
+
+def names_in(text: str, environment: jinja2.Environment) -> set[str]:
+    """Return the names that one template takes from outside.
+
+    Raises
+    ------
+    jinja2.TemplateError: it is not valid.
+    """
+    return find_undeclared_variables(environment.parse(text)) - environment.globals.keys()
+
+
+def calculate_nothing(environment: ImmutableSandboxedEnvironment) -> None:
+    """Make an environment one for looking at templates only.
+
+    Jinja works out what is constant while it compiles: with `{{ "a" | center(2000000000) }}` a look would
+    take minutes and gigabytes.
+    """
+    environment.filters = dict.fromkeys(environment.filters, _later)
+    environment.intercepted_binops = frozenset(environment.default_binop_table)
+
+
+@jinja2.pass_context
+def _later(_context: Context, value: Any, *_arguments: Any) -> Any:
+    """Stand for a filter; Jinja leaves those that want a context for later."""
+    return value
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -61,4 +86,5 @@ def _environment() -> jinja2.Environment:
         extensions=["jinja2_humanize_extension.HumanizeExtension"],
     )
     environment.filters.update(dict.fromkeys(PREFECT_FILTERS, str))
+    calculate_nothing(environment)
     return environment

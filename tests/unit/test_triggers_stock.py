@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +15,13 @@ from prefect._internal.schemas.validators import validate_cron_string
 from prefect.cli.deploy import _models as deploy
 from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.events.schemas import automations, deployment_triggers
+from prefect.server.events import actions
 from prefect.types.names import BANNED_CHARACTERS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from hookline.errors import RenderError
 from hookline.triggers import rendering, stock, templates
+from hookline.triggers.keeping import PREFECT_NAMES
 from hookline.triggers.reading import _BANNED
 from hookline.triggers.schedules import schedule_faults
 from hookline.triggers.validating import validate
@@ -136,6 +141,10 @@ def test_cron_is_judged_as_prefect_judges_it(cron: str) -> None:
         ({"interval": "PT5M"}, True),
         ({"interval": 60, "anchor_date": datetime(2026, 1, 1, tzinfo=UTC)}, True),
         ({"interval": 60, "anchor_date": "2026-01-01T00:00:00Z"}, True),
+        ({"interval": 60, "anchor_date": "2026-01-01"}, True),
+        ({"interval": 60, "anchor_date": "2026/01/01 03:00"}, True),
+        ({"interval": 60, "anchor_date": "the first of May"}, False),
+        ({"interval": 60, "anchor_date": "{{ $ANCHOR }}"}, True),
         ({"cron": "0 3 * * *", "interval": 60}, False),
         ({"timezone": "UTC"}, False),
         ({"cron": "{{ $CRON }}", "timezone": "{{ $ZONE }}"}, True),
@@ -171,6 +180,33 @@ def test_a_template_is_judged_without_prefect_as_with_it(text: str) -> None:
             return None
 
     assert verdict(templates.template_names) == verdict(rendering.template_names)
+
+
+@pytest.mark.parametrize("look", [templates.template_names, rendering.template_names])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'a' * 10 ** 11 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ 'a' | center(10 ** 11) }}",
+        "{{ '%99999999999d' | format(5) }}",
+    ],
+)
+def test_looking_at_a_template_calculates_nothing(look: Any, text: str) -> None:
+    """What is constant would be worked out by compiling, for minutes, and with gigabytes."""
+    began = time.process_time()
+    assert look({"p": text}) == set()
+    assert time.process_time() - began < 0.5
+
+
+def test_a_template_may_use_what_prefect_gives_to_one() -> None:
+    """Whatever else stands in one is a slip, or comes from a step of the deployment."""
+    given = inspect.getsource(actions.JinjaTemplateAction._template_context)
+    native = inspect.getsource(actions.JinjaTemplateAction._relevant_native_objects)
+    kinds = re.search(r"orchestration_types = {(.*?)}", native, re.DOTALL)
+    assert kinds is not None
+    names = set(re.findall(r'^ +"(\w+)":', given, re.MULTILINE)) | set(re.findall(r'"(\w+)"', kinds[1]))
+    assert names | {"variables", "prefect"} == PREFECT_NAMES
 
 
 def test_names_are_banned_as_by_prefect() -> None:
