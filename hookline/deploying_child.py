@@ -29,7 +29,8 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from hookline.errors import HooklineError, PrefectRefused, PrefectUnavailable, RenderError
-from hookline.prefect_api import PrefectApi
+from hookline.prefect_api import PrefectApi, require_address
+from hookline.settings import without_user
 
 POLL_SECONDS = 0.1
 
@@ -114,7 +115,8 @@ async def _until_healthy(prefect: PrefectApi, wait: timedelta) -> None:
     while not await prefect.is_healthy():
         if asyncio.get_running_loop().time() >= deadline:
             raise PrefectUnavailable(
-                "The Prefect server does not answer. Start it, or set PREFECT_API_URL to its address."
+                f"The Prefect server does not answer at {without_user(require_address())}. Start it, or set"
+                " PREFECT_API_URL to its address."
             )
         await asyncio.sleep(POLL_SECONDS)
 

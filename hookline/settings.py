@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import timedelta
 from functools import cache
@@ -77,6 +78,11 @@ class Settings(BaseSettings):
     def retention(self) -> timedelta:
         """Return for how long finished events are kept."""
         return timedelta(days=self.retention_days)
+
+
+def without_user(url: str) -> str:
+    """Return an address as it may be shown: a name and password in it are left out."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def load_settings(folder: Path = Path()) -> Settings:

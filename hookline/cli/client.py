@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from hookline.cli.system import System, without_user
+from hookline.cli.system import System
 from hookline.errors import HooklineError
-from hookline.settings import LOOPBACK
+from hookline.settings import LOOPBACK, without_user
 
 #: What the gateway is given beyond the time that it was asked to wait.
 TIMEOUT_SECONDS = 15.0

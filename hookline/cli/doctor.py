@@ -12,8 +12,9 @@ from rich.text import Text
 from hookline.cli.client import Gateway
 from hookline.cli.inbox import open_inbox
 from hookline.cli.output import Json, console, print_json, print_table
-from hookline.cli.system import System, find_system, use_prefect, without_user
+from hookline.cli.system import System, find_system, use_prefect
 from hookline.doctor import LIMIT_SECONDS, Check, Doctor, GatewayReport, Latency
+from hookline.settings import without_user
 
 if TYPE_CHECKING:
     from hookline.prefect_api import PrefectApi

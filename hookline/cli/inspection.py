@@ -7,6 +7,7 @@ from datetime import datetime
 
 from hookline.auditing import Audit, audit
 from hookline.cli.inbox import open_inbox
+from hookline.errors import PrefectUnavailable
 from hookline.inbox.anchoring import take_anchor
 from hookline.prefect_api import PrefectApi
 from hookline.settings import Settings
@@ -32,11 +33,15 @@ async def audit_all(
     ------
     InboxError: there is none.
     AnchorUnusable: `since` is no anchor of this inbox.
+    PrefectUnavailable: Prefect is to be asked, and is away.
     """
     async with contextlib.AsyncExitStack() as stack:
         inbox = await stack.enter_async_context(open_inbox(settings))
         prefect = await stack.enter_async_context(PrefectApi.open()) if with_prefect else None
-        found = await audit(inbox, prefect, deep=deep, older_until=older_until, since=since)
+        try:
+            found = await audit(inbox, prefect, deep=deep, older_until=older_until, since=since)
+        except PrefectUnavailable as away:
+            raise PrefectUnavailable(f"{away}. With --no-prefect the inbox alone is audited.") from None
         if not take:
             return found, None
         identity = await inbox.identity()

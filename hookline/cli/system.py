@@ -8,7 +8,6 @@ gateway looked for at its usual address.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from hookline.cli.data_folder import read_record, read_running
 from hookline.cli.output import note
 from hookline.errors import HooklineError
-from hookline.settings import Settings, load_settings
+from hookline.settings import Settings, load_settings, without_user
 
 #: Whoever sets one of these has said where the gateway is.
 ADDRESS = ("HOOKLINE_URL", "HOOKLINE_HOST", "HOOKLINE_PORT")
@@ -133,11 +132,6 @@ def prefect_environment(system: System) -> dict[str, str | None]:
     """Return Prefect's variables for the running system; None is for one that must not be set."""
     given = (system.running or {}).get("prefect_environment", {})
     return {name: value for name, value in given.items() if name.startswith("PREFECT_")}
-
-
-def without_user(url: str) -> str:
-    """Return an address as it may be shown: a name and password in it are left out."""
-    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def bound_url(settings: Settings) -> str:

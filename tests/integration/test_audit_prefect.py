@@ -11,18 +11,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import Connection, delete, update
 
 from hookline.auditing import Audit, audit
+from hookline.cli.inspection import audit_all
+from hookline.errors import PrefectUnavailable
 from hookline.event import now
 from hookline.inbox import EventStatus, Inbox
 from hookline.inbox.schema import bodies, counters, dispatches, events
 from hookline.retention import Limits, retain
+from hookline.settings import Settings
 from hookline.triggers import Trigger
 from tests.integration.test_dispatch_prefect import chain_on
 from tests.support.dispatching import Bench
 from tests.support.inboxes import Clock
-from tests.support.servers import PrefectServer
+from tests.support.servers import PrefectServer, free_port
 
 TRIGGER = Trigger(flow="f", deployment="d", name="t", expect=("sent",))
 
@@ -220,3 +224,16 @@ async def test_both_directions_hold_with_a_real_prefect(
         [unknown] = found.unknown.runs
         tagged = {run["id"] for run in chain.runs() if f"event:{sent[1]}" in run["tags"]}
         assert tagged == {unknown.flow_run_id}
+
+
+async def test_with_prefect_away_it_says_how_to_audit_the_inbox_alone(bench: Bench, tmp_path: Path) -> None:
+    """And what is wrong, as everywhere."""
+    await started(bench)
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    with (
+        temporary_settings({PREFECT_API_URL: nobody}),
+        pytest.raises(PrefectUnavailable, match=r"Prefect does not answer.*--no-prefect"),
+    ):
+        await audit_all(Settings(data=tmp_path), with_prefect=True)
+    found, _ = await audit_all(Settings(data=tmp_path), with_prefect=False)
+    assert found.balances

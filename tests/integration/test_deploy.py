@@ -10,6 +10,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from hookline.deploy_process import start_process
 from hookline.deploying import DeployReport, deploy, plan_deploy
-from hookline.errors import DeployError
+from hookline.deploying_child import _until_healthy
+from hookline.errors import DeployError, PrefectUnavailable
 from hookline.inbox.deploy_lock import deploy_lock
 from hookline.inbox.inbox import Inbox
 from hookline.prefect_api import PrefectApi
@@ -357,3 +359,13 @@ async def test_a_slip_is_told_before_a_process_is_started(shop: Shop) -> None:
     _, err = await asyncio.to_thread(refused.communicate)
     assert refused.returncode == 1
     assert "prefect.yaml:9:9: deployment on-order, trigger placed: `expct` is no key of a trigger" in err
+
+
+async def test_a_server_that_does_not_answer_is_named() -> None:
+    """By its address, without the password that may stand in it: a mistyped one is seen."""
+    port = free_port()
+    with temporary_settings({PREFECT_API_URL: f"http://ada:secret@127.0.0.1:{port}/api"}):
+        async with PrefectApi.open() as prefect:
+            with pytest.raises(PrefectUnavailable) as away:
+                await _until_healthy(prefect, timedelta(0))
+    assert f"does not answer at http://127.0.0.1:{port}/api." in str(away.value)
