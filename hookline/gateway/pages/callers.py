@@ -57,7 +57,8 @@ async def source_list(house: House, exchange: Exchange, visitor: Visitor) -> Vie
     )
     values: dict[str, Any] = {
         "sources": [_listed(house, source, newest.get(name)) for name, source in house.sources.items()],
-        "senders": [event for name, event in newest.items() if name not in house.sources],
+        # What came in by a webhook whose source is no longer there was never sent to `/events`.
+        "senders": [event for event in newest.values() if event.door.startswith("events/")],
         "curl": first_curl(house),
         "fault": house.registry.fault,
         "since": house.registry.since,

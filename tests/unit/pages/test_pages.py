@@ -349,6 +349,17 @@ async def test_sources_say_whether_they_are_ready_and_what_came_last(house: Hous
     assert "github.push" in answer.html.text
 
 
+async def test_who_sends_to_events_is_told_apart_from_sources_of_before(
+    house: House, browser: Browser
+) -> None:
+    """A source that was taken out of the file has sent webhooks."""
+    await accept(house, type="gone.made", source="gone", door="webhooks/gone")
+    await accept(house, type="crm.made", source="crm", door="events/local")
+    text = (await browser.get("/sources")).html.text
+    assert "crm.made" in text
+    assert "gone.made" not in text
+
+
 async def test_a_test_event_goes_through_the_door_like_any_other(house: House, browser: Browser) -> None:
     """It is what the provider would send: signed with the source's secret, verified, recorded, matched."""
     assert "<option>pull_request</option>" in (await browser.get("/sources")).text
