@@ -326,12 +326,12 @@ def loop_fault(trigger: Mapping[str, Any], runs: Runs) -> str | None:
     """Return why a trigger that stays with Prefect would start its own flow without end, or None."""
     if trigger.get(own_runs.KEY) is True or (event := own_runs.own_event(trigger, runs)) is None:
         return None
-    names = trigger.get("expect")
-    expects = f"expects {', '.join(map(str, names))}" if names else "expects no event by name, so any will do"
+    named = trigger.get("expect") or "triggers" in trigger
+    whichever = "" if named else "it expects no event by name, so any will do: "
     return (
-        f"it {expects}, and {event} of the runs that it starts is such an event: one event would start runs"
-        " without end. Name other events in `expect`, leave its own flow out with `match` or `match_related`,"
-        f" or write `{own_runs.KEY}: true` if that is meant (docs/triggers.md)"
+        f"{whichever}{event} of the runs that it starts would fire it, so that one event would start runs"
+        " without end. Name other events, leave its own flow out with `match` or `match_related`, or write"
+        f" `{own_runs.KEY}: true` if that is meant (docs/triggers.md)"
     )
 
 

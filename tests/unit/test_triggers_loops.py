@@ -91,6 +91,19 @@ def test_one_that_its_own_runs_would_fire_is_refused(trigger: dict[str, Any]) ->
     assert f"`{KEY}: true`" in reason
 
 
+def test_the_event_that_would_fire_it_is_named() -> None:
+    """Which it expects by name, waits for after another, or expects within another trigger."""
+    after = {"posture": "Proactive", "expect": ["order.paid"], "after": ["prefect.flow-run.Running"]}
+    within = {"type": "compound", "require": "any", "triggers": [FAILED]}
+    for trigger, event in ((FAILED, "Failed"), (after, "Running"), (within, "Failed")):
+        reason = loop_fault(trigger, RUNS)
+        assert reason is not None
+        assert reason.startswith(f"prefect.flow-run.{event} of the runs that it starts would fire it")
+    assert (loop_fault({"expect": []}, RUNS) or "").startswith(
+        "it expects no event by name, so any will do: "
+    )
+
+
 @pytest.mark.parametrize("trigger", LOOPS, ids=str)
 def test_it_may_say_that_this_is_meant(trigger: dict[str, Any]) -> None:
     """With a key of its own, and nothing but `true` will do."""
