@@ -44,7 +44,7 @@ class Gateway:
             headers["Authorization"] = f"Bearer {system.settings.api_key}"
         self.url = system.gateway
         self._shown = without_user(system.gateway)
-        host = _host(self.url)
+        host = host_of(self.url)
         if host is None:
             raise GatewayError(f"{self._shown!r} is no address of a gateway; write http://host:port.")
         self._is_here = host in LOOPBACK
@@ -210,7 +210,7 @@ class Gateway:
         )
 
 
-def _host(url: str) -> str | None:
+def host_of(url: str) -> str | None:
     """Return the host of an address, or None where it is none that HTTP is spoken to."""
     try:
         parts = urlsplit(url)

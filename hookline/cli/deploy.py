@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from hookline.cli.inbox import check_password
 from hookline.cli.output import Json, console, print_json
 from hookline.cli.system import use_system
+from hookline.errors import HooklineError
 
 if TYPE_CHECKING:
     from hookline.deploying import DeployReport
@@ -43,6 +44,11 @@ def deploy(
     Example: hookline deploy
     """
     settings = use_system()
+    # Before anything is laid into the folder: it may be the wrong one.
+    if not file.exists():
+        raise HooklineError(
+            f"There is no {file} here. Go to the project's folder, or create one with `hookline init`."
+        )
     check_password(settings)
     # Imports the inbox and its database's driver, which no `--help` has to wait for.
     from hookline.cli.deployment import deploy_project

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.tree import Tree
 
 from hookline.cli import lineage, services
-from hookline.cli.client import Gateway, GatewayError
+from hookline.cli.client import Gateway, GatewayError, host_of
 from hookline.cli.data_folder import locked, write_running
 from hookline.cli.examples import enter_command, event_curl, github_curl, prepare_sample, tracking_curl
 from hookline.cli.output import console
@@ -29,7 +29,7 @@ from hookline.cli.services import Plan
 from hookline.cli.system import System, bound_url, record
 from hookline.cli.trace import await_final, print_tree
 from hookline.errors import HooklineError, InboxError
-from hookline.settings import Settings, load_settings
+from hookline.settings import Settings, load_settings, without_user
 from hookline.sources import load_sources
 from hookline.sources.development import missing_secrets
 from hookline.supervisor import Service, Supervisor
@@ -55,6 +55,10 @@ def up(
     if not Path("prefect.yaml").exists():
         raise HooklineError(
             "There is no prefect.yaml here. Go to the project's folder, or create one with `hookline init`."
+        )
+    if server is not None and host_of(server) is None:
+        raise HooklineError(
+            f"{without_user(server)!r} is no address of a Prefect server; write http://host:port."
         )
     settings = load_settings()
     with locked(settings.data):

@@ -8,15 +8,17 @@ import json
 import shlex
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hookline.cli import services
 from hookline.cli.data_folder import locked, read_running, write_running
+from hookline.cli.deploy import deploy
 from hookline.cli.examples import event_curl, github_curl, prepare_sample
 from hookline.cli.services import Plan
-from hookline.cli.up import made_up_secrets
+from hookline.cli.up import made_up_secrets, up
 from hookline.errors import HooklineError
 from hookline.settings import Settings
 from hookline.sources import load_sources
@@ -64,6 +66,29 @@ def test_an_existing_server_is_used_with_the_persons_own_prefect_settings(
     assert env["PREFECT_API_URL"] == "http://p.internal:4200/api"
     assert env["PREFECT_API_KEY"] == "a key for it"
     assert "PREFECT_HOME" not in env
+
+
+@pytest.mark.parametrize("server", ["nonsense", "localhost:4200", "ftp://prefect.internal", "http://", ""])
+def test_a_server_without_an_address_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """Instead of being waited for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prefect.yaml").write_text("deployments: []")
+    with pytest.raises(HooklineError, match=r"is no address of a Prefect server; write http://host:port"):
+        up(server=server)
+    assert [each.name for each in tmp_path.iterdir()] == ["prefect.yaml"]
+
+
+@pytest.mark.parametrize("command", [up, deploy])
+def test_a_folder_without_a_project_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[[], object]
+) -> None:
+    """`hookline init` can then make one there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HooklineError, match=r"There is no prefect\.yaml here.*hookline init"):
+        command()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_the_gateway_has_the_secrets(settings: Settings) -> None:
