@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hookline.cli import services
@@ -120,8 +120,7 @@ class System:
         self.plan = Plan(settings, None, {})
         self.server = self._process(services.server(self.plan), self.extra)
         self.gateway = self._process(services.gateway(self.plan, []), {**self.extra, **self.gateway_extra})
-        # Not waited for: it may be started while the server is away, and then waits itself.
-        worker = replace(services.worker(self.plan), ready=_always)
+        worker = services.worker(self.plan)
         self.worker = self._process(worker, self.extra, (*worker.command, *self.worker_options))
 
     def _process(self, service: Service, extra: Mapping[str, str], command: Sequence[str] = ()) -> Process:
@@ -136,8 +135,10 @@ class System:
             **extra,
         }
         log = self.folder / "logs" / service.log.name
+        # The worker is not waited for: it may be started while the server is away, and then waits itself.
+        ready = _always if service.log.name == "worker.log" else service.ready
         service = Service(
-            name=service.name, command=command or service.command, env=env, log=log, ready=service.ready
+            name=service.name, command=command or service.command, env=env, log=log, ready=ready
         )
         return Process(service, self.place)
 
