@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.prompt import Confirm
 
 from hookline.cli.events import point_in_time
 from hookline.cli.ids import WHOLE
@@ -42,13 +44,17 @@ def erase(
     dry_run: Annotated[
         bool, Parameter(name="--dry-run", negative="", help="Show what would be erased, and erase nothing.")
     ] = False,
+    yes: Annotated[
+        bool, Parameter(negative="", help="Agree to what a search finds where nobody is at the terminal.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Erase what senders wrote in some events: bodies, headers, subjects and addresses.
 
     Type, source, times and status stay, so that `hookline audit` still adds up; it says how many are erased.
     Events that are not finished are left, and named. Prefect keeps the parameters of its runs: those are
-    named too, to be deleted there. This cannot be undone.
+    named too, to be deleted there. This cannot be undone: what a search finds is erased once you agree, at
+    a terminal when asked, elsewhere with --yes.
 
     Example: hookline erase --subject anna@example.com --dry-run
     """
@@ -67,12 +73,32 @@ def erase(
     wrong = [each for each in ids if not WHOLE.fullmatch(each)]
     if wrong:
         raise HooklineError(f"{wrong[0]!r} is no whole tracking id; `hookline events ls` shows them.")
-    found = asyncio.run(_erase(use_system(), ids, search, with_ids=with_ids, dry_run=dry_run))
+    settings = use_system()
+    if searching and not (dry_run or yes):
+        would = asyncio.run(_erase(settings, ids, search, with_ids=with_ids, dry_run=True))
+        if would.erased and not _agreed(len(would.erased), json):
+            return 1
+    found = asyncio.run(_erase(settings, ids, search, with_ids=with_ids, dry_run=dry_run))
     if json:
         print_json(_document(found, dry_run))
     else:
         _print(found, dry_run)
     return 1 if found.unfinished else 0
+
+
+def _agreed(events: int, json: bool) -> bool:
+    """Return whether somebody at the terminal agrees.
+
+    Raises
+    ------
+    HooklineError: nobody is there to be asked.
+    """
+    what = f"{events} event{'s' if events > 1 else ''}"
+    if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise HooklineError(
+            f"This would erase {what} and cannot be undone: --dry-run shows which, --yes agrees."
+        )
+    return Confirm.ask(f"Erase {what}? This cannot be undone.", default=False, console=console())
 
 
 async def _erase(

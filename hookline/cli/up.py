@@ -192,7 +192,7 @@ def _introduce(plan: Plan, out: Console, traced: _Traced | None) -> None:
     gateway = bound_url(plan.settings)
     key_wanted = bool(plan.settings.api_keys)
     github = load_sources(plan.settings.sources, {**os.environ, **plan.secrets}).get("github")
-    event: dict[str, Any] = {"type": "hello.world", "data": {"name": "you"}}
+    event = prepare_sample(plan.data) or {"type": "hello.world", "data": {"name": "you"}}
     event_id = "ID"
     if traced is not None:
         event, event_id = traced.event, traced.id

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, update
 
 from hookline.auditing import audit
 from hookline.cli.erase import erase as command
+from hookline.errors import HooklineError
 from hookline.inbox import Inbox
 from hookline.inbox.erasing import Erasure, erase
 from hookline.inbox.schema import bodies, chain_links, dispatches, events
@@ -183,7 +184,7 @@ async def test_the_runs_of_what_was_erased_may_be_deleted_in_prefect(bench: Benc
 async def test_the_command_erases_by_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of it is in the file any more, once it is closed: what is deleted is written over."""
+    """Once somebody agrees. Nothing of it is in the file then: what is deleted is written over."""
     monkeypatch.setenv("HOOKLINE_DATA", str(tmp_path))
     async with Inbox.open(f"sqlite:///{tmp_path / 'inbox.db'}") as inbox:
         bench = Bench(inbox, Clock())
@@ -198,7 +199,9 @@ async def test_the_command_erases_by_search(
         return document
 
     assert (await asyncio.to_thread(run, subject=ANNA, dry_run=True))["erased"] == [sent]
-    assert (await asyncio.to_thread(run, subject=ANNA))["erased"] == [sent]
+    with pytest.raises(HooklineError, match=r"would erase 1 event and cannot be undone.*--yes agrees"):
+        await asyncio.to_thread(command, subject=ANNA)
+    assert (await asyncio.to_thread(run, subject=ANNA, yes=True))["erased"] == [sent]
     with contextlib.closing(sqlite3.connect(tmp_path / "inbox.db")) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert ANNA.encode() not in (tmp_path / "inbox.db").read_bytes()
