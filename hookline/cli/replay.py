@@ -114,7 +114,8 @@ def show(document: dict[str, Any], *, json: bool) -> None:
 
 def _print_preview(preview: dict[str, Any]) -> None:
     out = console()
-    seen = f"{preview['events']} events" if preview["complete"] else f"the first {preview['events']} events"
+    events = "1 event" if preview["events"] == 1 else f"{preview['events']} events"
+    seen = events if preview["complete"] else f"the first {events}"
     out.print(f"A replay would look at {seen}; nothing was started.")
     for trigger, count in sorted(preview["would_start"].items()):
         out.print(f"  starts  {count:>7}  {trigger}")

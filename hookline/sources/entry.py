@@ -46,8 +46,12 @@ def read_rate(value: object) -> Rate:
 
 
 def _read_size(value: object) -> object:
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return int(match[1]) * {None: 1, "KiB": 1024, "MiB": 1024 * 1024}[match[2]] if match else value
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("is no size; write it as a number of bytes, 512KiB or 2MiB")
+    return int(match[1]) * {None: 1, "KiB": 1024, "MiB": 1024 * 1024}[match[2]]
 
 
 def _read_sunset(value: object) -> object:

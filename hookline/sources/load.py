@@ -303,7 +303,11 @@ class _Loader:
                 else schema
             )
             return Schema(document)
-        except (OSError, orjson.JSONDecodeError, SchemaError) as wrong:
+        except OSError as wrong:
+            why = f"{self._path.parent / str(schema)} cannot be read ({wrong.strerror})"
+            self._fault(name, ("schemas", kind), why)
+            return None
+        except (orjson.JSONDecodeError, SchemaError) as wrong:
             self._fault(name, ("schemas", kind), str(wrong))
             return None
 

@@ -85,6 +85,8 @@ sources:
         (entry("rate: 0/s"), ["`rate`"]),
         (entry("body_limit: 26 MiB"), ["`body_limit`"]),
         (entry("body_limit: -1"), ["`body_limit`"]),
+        (entry("body_limit: 2GB"), ["`body_limit`: is no size; write it as a number of bytes, 512KiB"]),
+        (entry("schemas: {a.b: nowhere.json}"), ["`schemas.a.b`", "nowhere.json cannot be read (No such"]),
         (entry("dedup: {body: false, window: 5m}"), ["`dedup`", "no `window`"]),
         (entry("dedup: {body: true, window: soon}"), ["`dedup.window`", "5m"]),
         (entry("type: github.{nowhere}"), ["`type.0`", "{nowhere}", "header.NAME"]),
