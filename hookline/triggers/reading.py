@@ -20,6 +20,7 @@ from hookline.triggers.grammar import OUR_KEYS, read_concurrency, read_debounce,
 from hookline.triggers.keeping import FURTHER_KEYS, TemplateNames, keep, name_fault
 from hookline.triggers.own_runs import Runs
 from hookline.triggers.schedules import schedule_faults
+from hookline.triggers.steps import step_faults
 from hookline.triggers.trigger import Trigger
 from hookline.triggers.validating import is_users, validate
 from hookline.yaml_text import Document, YamlFault, read_yaml
@@ -100,7 +101,8 @@ class Reader:
                 self._wrong((key,), f"`{key}` is no key of a project; did you mean `{meant}`?", of_key=True)
         top = {key: value for key, value in document.items() if key in fields}
         if "deployments" in top:
-            self._validate((), top, stock.ProjectFile, "a project", "")
+            self._validate((), top, stock.ProjectFile, "a project", "", templates=False)
+            self._check_steps((), top, "")
 
     def _deployment(self, index: int, entry: object) -> Deployment | None:
         path: Path_ = ("deployments", index)
@@ -109,10 +111,15 @@ class Reader:
             return None
         name = self._text(entry.get("name"))
         shown = f"deployment {name or f'number {index + 1}'}"
-        self._validate(path, entry, stock.Entry, "a deployment", shown)
+        # Prefect looks at the kinds of these before it fills anything in; of triggers it does so afterwards.
+        self._validate(path, entry, stock.Entry, "a deployment", shown, templates=False)
         if isinstance(limit := entry.get("concurrency_limit"), dict):
             inner = (*path, "concurrency_limit")
-            self._validate(inner, limit, stock.ConcurrencyLimit, "`concurrency_limit`", shown)
+            self._validate(
+                inner, limit, stock.ConcurrencyLimit, "`concurrency_limit`", shown, templates=False
+            )
+        self._check_steps(path, entry, shown)
+        self._check_service_levels(path, entry, shown)
         if name is not None and (banned := _BANNED.search(name)):
             self._wrong((*path, "name"), f"{shown}: Prefect allows no `{banned[0]}` in a deployment's name")
         if name is None:
@@ -163,8 +170,8 @@ class Reader:
         for where, schedule in zip(paths, schedules, strict=True):
             if not isinstance(schedule, dict):
                 self._wrong(where, f"{shown}: a schedule is a mapping with `cron`, `interval` or `rrule`")
-            elif schedule:
-                self._validate(where, schedule, stock.Schedule, "a schedule", shown)
+            else:
+                self._validate(where, schedule, stock.Schedule, "a schedule", shown, templates=False)
                 for key, reason in schedule_faults(schedule):
                     self._wrong((*where, key) if key else where, f"{shown}: {reason}")
         return [
@@ -172,6 +179,29 @@ class Reader:
             for where, schedule in zip(paths, schedules, strict=True)
             if isinstance(schedule, dict)
         ]
+
+    def _check_steps(self, path: Path_, raw: Mapping[str, Any], shown: str) -> None:
+        for part in ("build", "push", "pull"):
+            steps = raw.get(part)
+            several = steps if isinstance(steps, list) else []
+            found = [((*path, part, number), step) for number, step in enumerate(several)]
+            found += [((*path, part), steps)] if isinstance(steps, dict) else []
+            for where, step in found:
+                for inner, reason in step_faults(step) if isinstance(step, dict) else ():
+                    self._wrong((*where, *inner), f"{shown}: {reason}" if shown else reason, of_key=True)
+
+    def _check_service_levels(self, path: Path_, entry: Mapping[str, Any], shown: str) -> None:
+        levels = entry.get("sla")
+        if levels is None:
+            return
+        reason = f"{shown}: only Prefect Cloud knows `sla`; deploying to any other server fails"
+        self._wrong((*path, "sla"), reason, of_key=True, warning=True)
+        for number, level in enumerate(levels if isinstance(levels, list) else []):
+            where = (*path, "sla", number)
+            if isinstance(level, dict):
+                self._validate(where, level, stock.Sla, "a service level", shown, templates=False)
+            else:
+                self._wrong(where, f"{shown}: write a service level as a mapping")
 
     def _entrypoint(self, path: Path_, written: str | None, shown: str) -> Entrypoint:
         found = Entrypoint("write it as `flows.module.function`") if written is None else Entrypoint()
@@ -309,8 +339,9 @@ class Reader:
         label: str,
         *,
         ours: Sequence[str] = (),
+        templates: bool = True,
     ) -> None:
-        for wrong in validate(raw, model, what, ours=(*ours, *self._known)):
+        for wrong in validate(raw, model, what, ours=(*ours, *self._known), templates=templates):
             reason = f"{label}: {wrong.reason}" if label else wrong.reason
             self._wrong((*path, *wrong.path), reason, of_key=wrong.of_key)
 

@@ -29,9 +29,6 @@ def schedule_faults(schedule: Mapping[str, Any]) -> Iterator[tuple[str | None, s
         value = schedule.get(key)
         if isinstance(value, str) and "{{" not in value and (reason := check(value)):
             yield key, reason
-    interval = schedule.get("interval")
-    if isinstance(interval, int | float) and interval <= 0:
-        yield "interval", "an interval is longer than 0"
 
 
 def _cron(text: str) -> str | None:

@@ -10,7 +10,11 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+VERSION_TYPES = (
+    "prefect:simple", "vcs:github", "vcs:gitlab", "vcs:bitbucket", "vcs:azuredevops", "vcs:git",
+)  # fmt: skip
 
 Labels = dict[str, str | list[str]]
 Steps = list[dict[str, Any]] | dict[str, Any] | None
@@ -44,8 +48,9 @@ class ConcurrencyLimit(_Stock):
     """A deployment's `concurrency_limit`, where it is more than a number."""
 
     limit: int | None = None
-    collision_strategy: str | None = None
-    grace_period_seconds: int | None = None
+    # Prefect's own file takes any text here, or none, and its deployment then fails.
+    collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"]
+    grace_period_seconds: Annotated[int | None, Field(ge=60, le=86400)] = None
 
 
 class Entry(_Stock):
@@ -53,7 +58,7 @@ class Entry(_Stock):
 
     name: str | None = None
     version: str | None = None
-    version_type: str | None = None
+    version_type: Literal[VERSION_TYPES] | None = None  # type: ignore[valid-type]
     tags: str | list[Any] | None = None
     description: str | None = None
     schedule: Any = None
@@ -87,6 +92,30 @@ class Schedule(_Stock):
     replaces: str | None = None
     day_or: bool | str | None = None
 
+    @field_validator("interval")
+    @classmethod
+    def _longer_than_none(cls, interval: timedelta | None) -> timedelta | None:
+        if interval is not None and interval <= timedelta(0):
+            raise ValueError("an interval is longer than 0")
+        return interval
+
+
+class Sla(_Stock):
+    """A service level of a deployment; it has exactly one of the last three."""
+
+    name: str
+    severity: Literal["minor", "low", "moderate", "high", "critical"] = "moderate"
+    enabled: bool | None = True
+    duration: int | None = None
+    stale_after: timedelta | None = None
+    within: timedelta | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Sla:
+        if [self.duration, self.stale_after, self.within].count(None) != 2:
+            raise ValueError("a service level has exactly one of `duration`, `stale_after` and `within`")
+        return self
+
 
 class EventTrigger(_Stock):
     """A trigger on events, as it stands within a compound one or a sequence."""
@@ -108,6 +137,16 @@ class EventTrigger(_Stock):
         return self
 
 
+class MetricQuery(_Stock):
+    """What a trigger on a metric compares."""
+
+    name: Literal["lateness", "duration", "successes"]
+    threshold: float
+    operator: Literal["<", "<=", ">", ">="]
+    range: timedelta = Field(timedelta(minutes=5), ge=timedelta(minutes=5))
+    firing_for: timedelta = Field(timedelta(minutes=5), ge=timedelta(minutes=5))
+
+
 class MetricTrigger(_Stock):
     """A trigger on a metric."""
 
@@ -115,7 +154,7 @@ class MetricTrigger(_Stock):
     match: Labels = {}
     match_related: Labels | list[Labels] = {}
     posture: Literal["Metric"] = "Metric"
-    metric: dict[str, Any]
+    metric: MetricQuery
 
 
 class CompoundTrigger(_Stock):
@@ -125,6 +164,12 @@ class CompoundTrigger(_Stock):
     triggers: list[dict[str, Any]]
     within: timedelta | None = None
     require: int | Literal["any", "all"]
+
+    @model_validator(mode="after")
+    def _possible(self) -> CompoundTrigger:
+        if isinstance(self.require, int) and not 1 <= self.require <= len(self.triggers):
+            raise ValueError(f"`require` is from 1 to the number of its triggers, {len(self.triggers)}")
+        return self
 
 
 class SequenceTrigger(_Stock):

@@ -92,6 +92,7 @@ EXPECTED = [
     "prefect.yaml:2:1: `pul` is no key of a project; did you mean `pull`?",
     "prefect.yaml:8:17: deployment on-order: entrypoint jobs.orders.recrd: jobs.orders has no recrd; did you",
     "prefect.yaml:9:5: deployment on-order: `work_pol` is no key of a deployment; did you mean `work_pool`?",
+    "prefect.yaml:10:24: deployment on-order: collision_strategy: it is required",
     "prefect.yaml:10:25: deployment on-order: `limt` is no key of `concurrency_limit`; did",
     "prefect.yaml:11:14: deployment on-order: version: Input should be a valid string",
     "prefect.yaml:13:35: deployment on-order, trigger loop: `expct` is no key of a trigger; did you mean",
@@ -108,7 +109,7 @@ EXPECTED = [
     "prefect.yaml:28:17: deployment on-order: entrypoint jobs/odrers.py:record: there is no file jobs/odr",
     "prefect.yaml:5:28: deployment on-order: '0 3 * *' is no cron expression",
     "prefect.yaml:5:49: deployment on-order: there is no time zone 'Europe/Berln'",
-    "prefect.yaml:31:20: deployment on-order: an interval is longer than 0",
+    "prefect.yaml:31:20: deployment on-order: interval: an interval is longer than 0",
     "prefect.yaml:32:17: deployment on-order: no rrule",
     "prefect.yaml:32:33: deployment on-order: `crn` is no key of a schedule; did you mean `cron`?",
     "prefect.yaml:33:11: deployment a/b: Prefect allows no `/` in a deployment's name",
@@ -128,6 +129,74 @@ def test_all_errors_are_told_at_once_each_with_its_place(project: Path) -> None:
     missing = [line for line in EXPECTED if not any(each.startswith(line) for each in told)]
     further = [each for each in told if not any(each.startswith(line) for line in EXPECTED)]
     assert (missing, further) == ([], [])
+
+
+RARE = """\
+pull:
+  - prefect.deployments.steps.set_working_directory: {%(directory)s: .}
+definitions:
+  steps: &steps
+    - prefect.deployments.steps.%(run_shell_script)s: {id: commit, script: git rev-parse HEAD}
+  limit: &limit {limit: 2, collision_strategy: ENQUEUE}
+deployments:
+  - name: rare
+    entrypoint: jobs.orders.record
+    version: "{{ commit.stdout }}"
+    version_type: %(version_type)s
+    build: *steps
+    push: {prefect_docker.deployments.steps.push_docker_image: {requires: prefect-docker, image_name: a}}
+    pull:
+      - {prefect.deployments.steps.git_clone: {%(repository)s: "https://example.com/a.git", branch: main}}
+      - {prefect.deployments.steps.pip_install_requirements: %(inputs)s}
+      - prefect.deployments.steps.pull.git_clone: {repository: "https://example.com/a.git"}
+    concurrency_limit: {<<: *limit, collision_strategy: %(CANCEL_NEW)s, grace_period_seconds: 90}
+    schedules: [{interval: %(interval)s, slug: hourly, replaces: daily, anchor_date: 2026-01-01}]
+    work_pool: {name: warm, job_variables: {env: {A: "{{ $HOME }}"}}}
+    triggers:
+      - type: metric
+        name: slow
+        metric: {name: duration, operator: ">", threshold: 60, %(range)s: 600}
+      - {type: compound, name: both, require: %(require)s, triggers: [{expect: [a]}, {expect: [b]}]}
+    %(sla)s
+"""
+VALID = {
+    "directory": "directory", "run_shell_script": "run_shell_script", "version_type": "vcs:git",
+    "repository": "repository", "inputs": "{directory: .}", "CANCEL_NEW": "CANCEL_NEW", "interval": "PT1H",
+    "range": "range", "require": "2", "sla": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "written", "told"),
+    [
+        ("directory", "directry", "2:55: `directry` is no input of `set_working_directory`; did you mean"),
+        (
+            "run_shell_script",
+            "run_shel_script",
+            "5:7: deployment rare: Prefect has no step `run_shel_script`",
+        ),
+        ("version_type", "vcs:gti", "11:19: deployment rare: version_type: Input should be 'prefect:simple'"),
+        ("repository", "repo", "15:48: deployment rare: `repo` is no input of `git_clone`; there are repos"),
+        ("repository", "branch_", "15:10: deployment rare: `git_clone` needs `repository`"),
+        ("inputs", "null", "16:10: deployment rare: write the inputs of `prefect.deployments.steps.pip_inst"),
+        ("CANCEL_NEW", "CANCEL", "18:57: deployment rare: collision_strategy: Input should be 'ENQUEUE' or"),
+        ("interval", "PT0S", "19:28: deployment rare: interval: an interval is longer than 0"),
+        ("interval", '"{{ $EVERY }}"', "19:28: deployment rare: interval: Input should be a valid timedelta"),
+        ("range", "rnge", "24:64: deployment rare, trigger slow: `rnge` is no key of `metric`; did you mean"),
+        ("require", "3", "25:9: deployment rare, trigger both: `require` is from 1 to the number of its tri"),
+        ("sla", "sla: [{name: a, severty: high, duration: 60}]", "26:21: deployment rare: `severty` is no k"),
+        ("sla", "sla: [{name: a, duration: 60, within: 1}]", "26:11: deployment rare: a service level has e"),
+        ("sla", "sla: []", "26:5: deployment rare: only Prefect Cloud knows `sla`"),
+    ],
+)
+def test_rarely_used_parts_are_checked_as_well(project: Path, part: str, written: str, told: str) -> None:
+    """Prefect takes such slips in silence and fails when it deploys, or with every run."""
+    (project / "prefect.yaml").write_text(RARE % VALID)
+    found = [str(fault) for fault in check_folder(project / "prefect.yaml", {})]
+    assert not [each for each in found if each.startswith("prefect.yaml")]
+    (project / "prefect.yaml").write_text(RARE % {**VALID, part: written})
+    found = [str(fault) for fault in check_folder(project / "prefect.yaml", {})]
+    assert [each for each in found if each.startswith(f"prefect.yaml:{told}")]
 
 
 def test_what_is_not_set_here_is_a_warning(project: Path) -> None:
@@ -172,7 +241,7 @@ def test_a_newer_prefects_key_can_be_named(project: Path) -> None:
 def test_it_exits_by_what_it_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """0 when all is well, 1 with errors, 2 with nothing to check."""
     assert check() == 1
-    assert re.search(r"\n28 errors, 2 warnings\n$", capsys.readouterr().out)
+    assert re.search(r"\n29 errors, 2 warnings\n$", capsys.readouterr().out)
     assert check(project / "nowhere") == 2
     (project / ".env").unlink()
     (project / "deployments" / "sources.yaml").unlink()

@@ -8,11 +8,14 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import prefect.deployments.steps
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect._internal.schemas.validators import validate_cron_string
+from prefect._internal.versioning import VersionType
 from prefect.cli.deploy import _models as deploy
+from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.events.schemas import automations, deployment_triggers
 from prefect.server.events import actions
@@ -24,6 +27,7 @@ from hookline.triggers import rendering, stock, templates
 from hookline.triggers.keeping import PREFECT_NAMES
 from hookline.triggers.reading import _BANNED
 from hookline.triggers.schedules import schedule_faults
+from hookline.triggers.steps import OWN
 from hookline.triggers.validating import validate
 
 PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
@@ -34,6 +38,7 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (stock.Schedule, deploy.RawScheduleConfig),
     (stock.EventTrigger, automations.EventTrigger),
     (stock.MetricTrigger, automations.MetricTrigger),
+    (stock.MetricQuery, automations.MetricTriggerQuery),
     (stock.CompoundTrigger, automations.CompoundTrigger),
     (stock.SequenceTrigger, automations.SequenceTrigger),
     (stock.DeploymentEventTrigger, deployment_triggers.DeploymentEventTrigger),
@@ -100,6 +105,80 @@ def accepts(model: type[BaseModel], raw: dict[str, Any]) -> bool:
     return True
 
 
+@given(st.data())
+def test_a_metric_is_judged_as_prefect_judges_it(data: st.DataObject) -> None:
+    """Its name, its comparison, and how long it looks back."""
+    metric = {
+        "name": data.draw(st.sampled_from(["duration", "successes", "lateness", "durations", 1])),
+        "operator": data.draw(st.sampled_from(["<", ">=", "=", "lt"])),
+        "threshold": data.draw(st.sampled_from([0, 0.5, "1", "many", None])),
+        "range": data.draw(st.sampled_from([60, 300, "PT10M", "long"])),
+    }
+    assert accepts(stock.MetricTrigger, {"metric": metric}) == accepts(
+        automations.MetricTrigger, {"metric": metric}
+    )
+
+
+@pytest.mark.parametrize("require", [0, 1, 2, 3, -1, "any", "all", "some", True, None])
+def test_how_many_of_a_compound_trigger_are_wanted_is_judged_as_prefect_judges_it(require: object) -> None:
+    """Not more than there are."""
+    written = {"triggers": [{"expect": ["a"]}, {"expect": ["b"]}], "require": require}
+    assert accepts(stock.CompoundTrigger, written) == accepts(automations.CompoundTrigger, written)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["late", 1])},
+        optional={
+            "severity": st.sampled_from(["high", "urgent"]),
+            "enabled": st.sampled_from([True, None, "nope"]),
+            "duration": st.sampled_from([60, "long"]),
+            "stale_after": st.sampled_from([60, "PT1H", "long"]),
+            "within": st.sampled_from([60, "long"]),
+        },
+    )
+)
+def test_a_service_level_is_judged_as_prefect_judges_it(level: dict[str, Any]) -> None:
+    """But for one of several kinds: Prefect takes the first and forgets the others."""
+    kinds = [key for key in ("duration", "stale_after", "within") if key in level]
+    valid = accepts(deploy.DeploymentConfig, {"sla": [level]})
+    assert accepts(stock.Sla, level) == (valid and len(kinds) == 1)
+
+
+@pytest.mark.parametrize("limit", [
+    {"limit": 1}, {"limit": 1, "collision_strategy": None}, {"limit": 1, "collision_strategy": "ENQUEUE"},
+    {"limit": 1, "collision_strategy": "CANCEL_NEW", "grace_period_seconds": 60},
+    {"limit": 1, "collision_strategy": "enqueue"}, {"collision_strategy": "CANCEL_OLD"},
+    {"limit": 1, "collision_strategy": "ENQUEUE", "grace_period_seconds": 5},
+], ids=str)  # fmt: skip
+def test_a_concurrency_limit_is_judged_as_by_the_deployment_that_is_made_of_it(limit: dict[str, Any]) -> None:
+    """Prefect's file takes more than its deployments do, and `prefect deploy` then ends in a traceback."""
+    made = {key: value for key, value in limit.items() if key != "limit"} | {
+        "collision_strategy": limit.get("collision_strategy")
+    }
+    assert accepts(stock.ConcurrencyLimit, limit) == accepts(ConcurrencyOptions, made)
+
+
+def test_the_types_of_versions_are_prefects() -> None:
+    """Any other text passes the file and fails the deployment."""
+    assert {each.value for each in VersionType} == set(stock.VERSION_TYPES)
+
+
+def test_the_steps_written_down_here_are_prefects() -> None:
+    """With their inputs, and which of them are required."""
+    functions = {
+        name: inspect.signature(function).parameters.values()
+        for name, function in vars(prefect.deployments.steps).items()
+        if inspect.isfunction(function) and name != "run_step"
+    }
+    assert functions.keys() == OWN.keys()
+    for name, (required, further) in OWN.items():
+        inputs = [each for each in functions[name] if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        assert {each.name for each in inputs if each.default is each.empty} == set(required), name
+        assert {each.name for each in inputs if each.default is not each.empty} == set(further or ()), name
+        assert (further is None) == (len(inputs) < len(functions[name])), name
+
+
 @pytest.mark.parametrize(
     "trigger",
     [
@@ -147,6 +226,10 @@ def test_cron_is_judged_as_prefect_judges_it(cron: str) -> None:
         ({"interval": 60, "anchor_date": "{{ $ANCHOR }}"}, True),
         ({"cron": "0 3 * * *", "interval": 60}, False),
         ({"timezone": "UTC"}, False),
+        ({"interval": "PT0S"}, False),
+        ({"interval": "-PT5M"}, False),
+        ({"interval": "{{ $INTERVAL }}"}, False),
+        ({}, False),
         ({"cron": "{{ $CRON }}", "timezone": "{{ $ZONE }}"}, True),
     ],
     ids=str,
