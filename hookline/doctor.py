@@ -90,7 +90,7 @@ class GatewayReport:
     """
 
     readiness: Mapping[str, Any]
-    sources: Sequence[Mapping[str, Any]]
+    sources: Mapping[str, Any]
 
 
 Look = Callable[[], Awaitable[list[Check]]]
@@ -341,8 +341,11 @@ def _expected(trigger: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in trigger.get("expect") or ()] + inner
 
 
-def _sources(sources: Sequence[Mapping[str, Any]]) -> list[Check]:
-    """Return the sources that lack something, by the word of the gateway that has them."""
+def _sources(answer: Mapping[str, Any]) -> list[Check]:
+    """Return what is wrong with their file, and the sources that lack something, as the gateway has them."""
+    sources = answer["sources"]
+    kept = "the file is invalid and the previous sources stay in force: "
+    fault = [Check("sources", Verdict.FAILED, f"{kept}{answer['error']}")] if answer.get("error") else []
     lacking = [
         Check(
             f"source {each['name']}",
@@ -352,7 +355,7 @@ def _sources(sources: Sequence[Mapping[str, Any]]) -> list[Check]:
         for each in sources
         if each["state"] == "not ready" or (each["state"] == "ready" and each["faults"])
     ]
-    return lacking or [Check("sources", Verdict.OK, f"{len(sources)} ready")]
+    return [*fault, *lacking] or [Check("sources", Verdict.OK, f"{len(sources)} ready")]
 
 
 async def _dispatches(inbox: Inbox) -> list[Check]:

@@ -236,7 +236,7 @@ class Supervisor:
                 delay = min(delay, service.longest_delay.total_seconds())
             self._say(
                 f"{service.name} ended unexpectedly ({_manner(code)}); starting it again in {delay:g} s."
-                f" Its log: {service.log}"
+                f" Its log: {service.log}{_last_word(service.log) if code > 0 else ''}"
             )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
@@ -287,6 +287,12 @@ class Supervisor:
             return f"{service.name} {fate}. It wrote nothing to its log ({service.log})."
         quoted = "".join(f"\n    {line}" for line in last)
         return f"{service.name} {fate}. The end of its log ({service.log}):{quoted}"
+
+
+def _last_word(log: Path) -> str:
+    """Return the last line of a log, with which a process that ends by itself says why."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"\n    {lines[-1]}" if lines else ""
 
 
 def _signal_group(group: int, number: int) -> None:

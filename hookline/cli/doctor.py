@@ -64,7 +64,7 @@ async def _doctor(system: System, *, json: bool) -> int:
 
 def _ask(system: System) -> GatewayReport:
     with Gateway(system, timeout_seconds=LIMIT_SECONDS) as gateway:
-        return GatewayReport(gateway.readiness(), gateway.get("/sources", holds="sources")["sources"])
+        return GatewayReport(gateway.readiness(), gateway.get("/sources", holds="sources"))
 
 
 def _load_prefect(system: System) -> tuple[type[PrefectApi], str]:

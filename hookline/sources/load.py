@@ -283,12 +283,29 @@ class _Loader:
             for key in ("audience", "email"):
                 if not getattr(entry, key):
                     self._fault(name, (key,), "is required: it is compared with the token of each push")
+        self._check_useful(name, entry, recipe, algorithms)
         if entry.secrets or algorithms & {Algorithm.SNS, Algorithm.PUBSUB}:
             return
         if Algorithm.URL_TOKEN not in algorithms:
             self._fault(name, ("secrets",), "is required; write [${NAME}] or [file:/run/secrets/name]")
         elif not entry.tokens:
             self._fault(name, ("tokens",), "is required, as this provider signs nothing; write [${NAME}]")
+
+    def _check_useful(self, name: str, entry: Entry, recipe: Recipe, algorithms: set[Algorithm]) -> None:
+        """Name what is written and that no request is ever compared with."""
+        if entry.secrets and not any(algorithm.needs_secret for algorithm in algorithms):
+            instead = "; write `tokens`" if Algorithm.URL_TOKEN in algorithms else ""
+            self._fault(name, ("secrets",), f"are of no use: this provider signs with none{instead}")
+        compared = {
+            "topics": Algorithm.SNS in algorithms,
+            "audience": Algorithm.PUBSUB in algorithms,
+            "email": Algorithm.PUBSUB in algorithms,
+            "verify_tokens": any(rule.match.verify_token for rule in recipe.handshakes),
+        }
+        for key, used in compared.items():
+            if getattr(entry, key) and not used and not self._unset_is_fatal:
+                reason = "has no effect: nothing that this provider sends is compared with it"
+                self._fault(name, (key,), reason, of_key=True, warning=True)
 
     def _check_mapping(self, name: str, entry: Entry, recipe: Recipe) -> None:
         for key in ("type", "subject", "time", "source_id"):
@@ -344,17 +361,20 @@ class _Loader:
         of_key: bool = False,
         warning: bool = False,
     ) -> None:
+        parts = self._as_written(name, parts)
         key = f", key `{'.'.join(str(part) for part in parts)}`" if parts else ""
         place = self._place(name, parts, of_key=of_key)
-        message = f"source `{name}`{key}: {reason.removesuffix('.')}."
+        message = f"source `{name}`{key}: {reason}" + ("" if reason.endswith((".", "?")) else ".")
         self.faults.append(Fault(str(self._path), place, message, warning))
 
-    def _place(self, name: str, parts: tuple[str | int, ...], *, of_key: bool) -> Place:
+    def _as_written(self, name: str, parts: tuple[str | int, ...]) -> tuple[str | int, ...]:
         # A recipe with one scheme has that scheme's keys at its top.
-        if parts[:3] == ("recipe", "schemes", 0) and self._document.key(
-            "sources", name, "recipe", "schemes"
-        ) == self._document.at("sources", name, "recipe"):
-            parts = ("recipe", *parts[3:])
+        recipe = ("sources", name, "recipe")
+        several = self._document.key(*recipe, "schemes") != self._document.at(*recipe)
+        return parts if several or parts[:3] != ("recipe", "schemes", 0) else ("recipe", *parts[3:])
+
+    def _place(self, name: str, parts: tuple[str | int, ...], *, of_key: bool) -> Place:
+        parts = self._as_written(name, parts)
         find = self._document.key if of_key or not parts else self._document.at
         return find("sources", name, *parts)
 

@@ -43,12 +43,13 @@ def examiner(
     *,
     readiness: dict[str, str] = READY,
     sources: Sequence[dict[str, Any]] = (),
+    sources_error: str | None = None,
 ) -> Doctor:
     """Return a doctor for a system whose gateway says what it is told to."""
     return Doctor(
         settings,
         gateway="http://127.0.0.1:4280",
-        ask_gateway=lambda: GatewayReport(readiness, sources),
+        ask_gateway=lambda: GatewayReport(readiness, {"error": sources_error, "sources": sources}),
         open_inbox=lambda: Inbox.open(settings.database_url),
         load_prefect=lambda: (PrefectApi, api_url),
     )
@@ -120,11 +121,19 @@ async def test_what_cannot_be_looked_at_hides_nothing_else(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     settings = Settings(_env_file=None, data=tmp_path, database=f"sqlite:///{tmp_path}/file/inbox.db")  # type: ignore[call-arg]
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        examined = examiner(settings, "http://127.0.0.1:1/api", readiness=READY | {"prefect": "away"})
+        examined = examiner(
+            settings,
+            "http://127.0.0.1:1/api",
+            readiness=READY | {"prefect": "away"},
+            sources=[source("github", "ready")],
+            sources_error="sources.yaml:3:1: no YAML",
+        )
         found = {check.name: check async for check in examined.examine()}
     assert found["inbox"].verdict is Verdict.FAILED
     assert found["gateway"].verdict is Verdict.WARNING
     assert "Prefect is away" in found["gateway"].detail
+    assert found["sources"].verdict is Verdict.FAILED
+    assert found["sources"].detail.endswith("stay in force: sources.yaml:3:1: no YAML")
     assert found["prefect"].verdict is Verdict.FAILED
     assert "not looked at" in found["deployments"].detail
     assert found["disk"].verdict is Verdict.OK

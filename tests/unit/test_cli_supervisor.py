@@ -88,6 +88,24 @@ async def test_a_service_that_dies_is_started_again(tmp_path: Path) -> None:
     assert not alive(pids[-1]["service"])
 
 
+GIVING_UP = (
+    "import signal, sys; from pathlib import Path\n"
+    "signal.signal(signal.SIGUSR1, lambda *_: sys.exit('sources.yaml:3:1: no YAML'))\n"
+    "Path(sys.argv[1]).touch()\n"
+    "while True: signal.pause()"
+)
+
+
+async def test_a_service_that_gives_up_is_quoted(tmp_path: Path) -> None:
+    """The last line of its log says why; nobody reads the log to find that a file has a slip."""
+    told = Told()
+    pids: dict[str, int] = {}
+    async with Supervisor(told.say, pids.update) as supervisor:
+        await supervisor.start(service(tmp_path, GIVING_UP))
+        os.kill(pids["service"], signal.SIGUSR1)
+        assert (await told.wait_for("ended unexpectedly")).endswith("\n    sources.yaml:3:1: no YAML")
+
+
 async def test_a_service_that_ends_while_starting_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     """The end of its log is quoted, and it is not tried again."""
     async with Supervisor(Told().say) as supervisor:

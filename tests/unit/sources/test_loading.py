@@ -10,6 +10,7 @@ import pytest
 
 from hookline.errors import Refusal, SourcesError
 from hookline.sources import Rate, load_sources
+from hookline.sources.load import check_sources
 from tests.unit.sources.cases import SECRET, hexed
 from tests.unit.sources.support import draft, knock, load, receive, source_of
 
@@ -159,8 +160,8 @@ sources:
     assert places(text) == [
         (4, 5, "secrts"),
         (5, 11, "rate"),
-        (9, 30, "recipe.schemes.0.signature.encodng"),
-        (11, 19, "recipe.schemes.0.key.encoding"),
+        (9, 30, "recipe.signature.encodng"),
+        (11, 19, "recipe.key.encoding"),
         (13, 25, "dedup.windw"),
         (15, 13, "recipe"),
     ]
@@ -301,3 +302,24 @@ def test_a_schema_may_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(Refusal) as refusal:
         receive(source, knock(b"{}", headers))
     assert refusal.value.status == 422
+
+
+def test_secrets_that_nothing_is_compared_with_are_refused() -> None:
+    """A recipe without signatures would turn every request away, and nobody would see why."""
+    with pytest.raises(SourcesError, match=r"2:36: source `d`, key `secrets`: are of no use.*write `tokens`"):
+        load("sources:\n  d: {recipe: docker-hub, secrets: ['${S}']}\n", {"S": SECRET})
+
+
+def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
+    """The keys of other providers."""
+    path = tmp_path / "sources.yaml"
+    path.write_text(entry("topics: ['arn:x']\n    audience: a\n    email: b\n    verify_tokens: [\"${S}\"]"))
+    told = check_sources(path, {"S": SECRET})
+    assert [(fault.place, fault.warning) for fault in told] == [((line, 5), True) for line in (5, 6, 7, 8)]
+    assert load_sources(path, {"S": SECRET})["github"].ready
+
+
+def test_a_question_ends_with_its_mark() -> None:
+    """`did you mean body?.`"""
+    with pytest.raises(SourcesError, match=r"`dedup.bod`: is not known here; did you mean `body`\?$"):
+        load(entry("dedup: {bod: true}"), {"S": SECRET})
