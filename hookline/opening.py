@@ -111,7 +111,11 @@ def _change_flow_engine(engine: Any) -> None:
 
     def open_parameters(flow: Any, *args: Any, **options: Any) -> dict[str, Any]:
         parameters = parameters_of(flow, *args, **options)
-        return parameters if flow.should_validate_parameters else opened(parameters)
+        # What a subflow is given was opened before: what looks sealed in it, the sender wrote.
+        if flow.should_validate_parameters or current_run() is not None or not is_sealed(parameters):
+            return parameters
+        _has_opened.set(True)
+        return opened(parameters)
 
     engine._flow_parameters = open_parameters
 

@@ -198,6 +198,7 @@ def test_a_sender_reaches_no_secret(both: tuple[Pool, Pool], tmp_path: Path) -> 
             "in a task": payload,
             "in a subflow": payload,
             "data in a subflow": payload,
+            "data in a subflow without validation": payload,
             "copied data in a subflow": {"copied": payload},
         }
     assert both[1].await_state(unopened.id)["state_type"] == "FAILED"

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from prefect import flow
+from prefect import flow, flow_engine
 from prefect.blocks.core import Block
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
@@ -197,6 +197,25 @@ def test_what_was_opened_is_not_followed_in_what_the_flow_calls(monkeypatch: pyt
     assert copy_context().run(call, {"a": 1}) == {"copied": {"a": 1}, "own": f"block {BLOCK}"}
 
 
+def test_a_flow_without_validation_opens_what_it_is_started_with_and_nothing_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What looks sealed in what a subflow is given is the sender's; what was opened is not followed there."""
+    a_run = Run(Cause(flow_run="1"), None, None)  # type: ignore[arg-type]
+    data = {"looks sealed": seal({"$ref": BLOCK}), "reference": {"$ref": BLOCK}}
+
+    def call() -> None:
+        opening._has_opened.set(False)  # in a context of this call alone
+        monkeypatch.setattr(opening, "current_run", lambda: None)
+        given = flow_engine._flow_parameters(unchecked, None, {"data": seal(data)})
+        assert given == {"data": data}
+        monkeypatch.setattr(opening, "current_run", lambda: a_run)
+        assert flow_engine._flow_parameters(unchecked, None, given) == given
+        assert untyped.validate_parameters({"data": dict(data)}) == given
+
+    copy_context().run(call)
+
+
 def test_what_was_broken_on_the_way_is_an_error() -> None:
     """Somebody changed a parameter by hand: the run fails, and says that its parameters are why."""
     with pytest.raises(ParameterTypeError):
@@ -205,7 +224,7 @@ def test_what_was_broken_on_the_way_is_an_error() -> None:
 
 UNOPENED = """
 import sys
-from prefect import flow
+from prefect import flow, flow_engine
 
 @flow
 def told(data):

@@ -26,6 +26,11 @@ def data_below(data: Any) -> Any:
     return data
 
 
+@flow(validate_parameters=False)
+def unchecked_below(data: Any) -> Any:
+    return data
+
+
 @flow
 def told_event(event: Event, into: str) -> None:
     given = {
@@ -33,6 +38,7 @@ def told_event(event: Event, into: str) -> None:
         "in a task": data_of(event),
         "in a subflow": event_below(event),
         "data in a subflow": data_below(event.data),
+        "data in a subflow without validation": unchecked_below(event.data),
         "copied data in a subflow": data_below({"copied": dict(event.data)}),
     }
     Path(into).write_text(json.dumps(given))
