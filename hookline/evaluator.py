@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from hookline.errors import EvaluationError
 from hookline.event import Event
-from hookline.triggers.expressions import Answer, Costly, Question, Scope
+from hookline.triggers.expressions import Answer, Answers, Costly, Question, Scope
 
 T = TypeVar("T")
 
@@ -170,11 +170,12 @@ def evaluators(kind: str) -> Evaluators:
 
 async def with_answers(event: Event, work: Callable[[Scope], T]) -> T:
     """Return what pure work makes of an event; the evaluator is asked what is too costly to evaluate here."""
-    answers: dict[Question, Answer] = {}
+    answers: Answers = {}
+    scope = Scope(event, answers)
     while True:
         await asyncio.sleep(0)  # many events in a row leave the others their turn
         try:
-            return work(Scope(event, answers))
+            return work(scope)
         except Costly as costly:
             ask = evaluators("expressions").in_thread
             answers[costly.question] = await ask(partial(_answer, costly.question, event))
@@ -182,10 +183,11 @@ async def with_answers(event: Event, work: Callable[[Scope], T]) -> T:
 
 def with_answers_now(event: Event, work: Callable[[Scope], T]) -> T:
     """Return what `with_answers` does; blocks."""
-    answers: dict[Question, Answer] = {}
+    answers: Answers = {}
+    scope = Scope(event, answers)
     while True:
         try:
-            return work(Scope(event, answers))
+            return work(scope)
         except Costly as costly:
             answers[costly.question] = _answer(costly.question, event)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -114,8 +114,8 @@ class Answer:
     fault: str | None = None
 
 
-#: Answers that were had from elsewhere.
-Answers = Mapping[Question, Answer]
+#: Answers that were had before, here or elsewhere.
+Answers = dict[Question, Answer]
 
 
 class Costly(Exception):
@@ -132,7 +132,8 @@ class Scope:
     Parameters
     ----------
     event: the event.
-    answers: to questions that were asked elsewhere, because they may take long.
+    answers: to questions that were asked elsewhere, because they may take long. Those that are answered here
+        are added: whoever comes again with the same scope does none of the work twice.
     bounded: raise `Costly` for what may take too long; without it, everything is evaluated here.
     """
 
@@ -140,7 +141,7 @@ class Scope:
 
     def __init__(self, event: Event, answers: Answers | None = None, *, bounded: bool = True) -> None:
         self.event = event
-        self._answers = answers or {}
+        self._answers = answers
         self._contexts: dict[frozenset[str], cel.Context] = {}
         self._left: float | None = HERE_NANOSECONDS if bounded else None
         self._size: int | None = None
@@ -153,14 +154,24 @@ class Scope:
         EvaluationError: a field is missing, types do not fit, or the like; says what.
         Costly: it may take too long, and its answer is not there.
         """
-        known = self._answers.get(Question(form, source)) if self._answers else None
+        if self._answers is None:
+            return self._answer_here(form, source)
+        question = Question(form, source)
+        known = self._answers.get(question)
         if known is None:
-            if not self._is_cheap(source):
-                raise Costly(Question(form, source))
-            return _FORMS[form](self.evaluate(source))
+            try:
+                known = Answer(self._answer_here(form, source))
+            except EvaluationError as wrong:
+                known = Answer(fault=str(wrong))
+            self._answers[question] = known
         if known.fault is not None:
             raise EvaluationError(known.fault)
         return known.value
+
+    def _answer_here(self, form: Form, source: str) -> str | None:
+        if not self._is_cheap(source):
+            raise Costly(Question(form, source))
+        return _FORMS[form](self.evaluate(source))
 
     def evaluate(self, source: str) -> Any:
         """Return what the expression gives for this event, however long it takes.

@@ -51,6 +51,26 @@ def test_what_takes_too_long_is_an_evaluation_error_that_says_how_to_mend_it(sou
     assert "no loop inside a loop" in made.filtered
 
 
+def test_nothing_is_evaluated_twice_for_an_event_that_asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of costly triggers would else have the loop evaluate the cheap ones hundreds of times."""
+    evaluated: list[str] = []
+    evaluate = Scope.evaluate
+
+    def counted(scope: Scope, source: str) -> Any:
+        evaluated.append(source)
+        return evaluate(scope, source)
+
+    monkeypatch.setattr(Scope, "evaluate", counted)
+    cheap = ["subject == 'x'", "subject == 'y'", "subject.missing == 1"]
+    event = an_event(LARGE)
+    triggers = TriggerSet(
+        1, [a_trigger(where, name=where) for where in (*cheap, *(f"size(data.a) > {n}" for n in range(3)))]
+    )
+    made = with_answers_now(event, lambda scope: plan(event, triggers, scope)).dispatches
+    assert [each.filtered is None for each in made] == [True, False, False, True, True, True]
+    assert evaluated == cheap
+
+
 def test_what_takes_too_much_memory_is_an_evaluation_error() -> None:
     """The process that ends is not the gateway's."""
     source = f"[{','.join(['data.s + data.s'] * 150)}].size() > 1"
