@@ -14,7 +14,7 @@ from hookline.knock import Headers
 MOST_MEMBERS = 32
 #: What is passed on of a `tracestate`; servers further on have limits for their headers too.
 STATE_CHARACTERS = 4_128
-#: Members that are longer are left out where it is too much; of shorter ones all fit.
+#: Members that are longer are left out first where it is too much; of shorter ones all fit.
 _LONG_MEMBER = 128
 _PARENT_CHARACTERS = 200
 
@@ -92,8 +92,12 @@ def read_state(value: object) -> str | None:
     return _within_limit(members)
 
 
-def _within_limit(members: list[str]) -> str | None:
-    """Leave long members out where all are too much together."""
-    if len(",".join(members)) > STATE_CHARACTERS:
-        members = [member for member in members if len(member) <= _LONG_MEMBER]
-    return ",".join(members) or None
+def _within_limit(members: list[str]) -> str:
+    """Leave long members out, from the end, until the others are not too much."""
+    kept = list(members)
+    for member in reversed(members):
+        if len(",".join(kept)) <= STATE_CHARACTERS:
+            break
+        if len(member) > _LONG_MEMBER:
+            kept.remove(member)
+    return ",".join(kept)
