@@ -115,7 +115,7 @@ def _change_flow_engine(engine: Any) -> None:
         if flow.should_validate_parameters or current_run() is not None or not is_sealed(parameters):
             return parameters
         _has_opened.set(True)
-        return opened(parameters)
+        return {name: opened(value) for name, value in parameters.items()}
 
     engine._flow_parameters = open_parameters
 

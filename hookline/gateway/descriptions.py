@@ -36,6 +36,9 @@ _TOKEN = Parameter(
     "token", "The source's URL token.", {"type": "string", "minLength": 1}, "path", required=True
 )
 
+#: What a header may hold at all.
+_ANY_TEXT = {"type": "string", "pattern": "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$"}
+
 SEND_EVENT = Operation(
     name="sendEvent",
     summary="Send an event, or a batch of them.",
@@ -62,13 +65,13 @@ SEND_EVENT = Operation(
         Parameter(
             "traceparent",
             "W3C trace context, passed on to the run. An invalid one is ignored.",
-            {"type": "string", "pattern": "^[ -~]*$"},
+            _ANY_TEXT,
             "header",
         ),
         Parameter(
             "tracestate",
             "W3C trace state, passed on with it. Ignored if invalid or sent without `traceparent`.",
-            {"type": "string", "pattern": "^[ -~]*$"},
+            _ANY_TEXT,
             "header",
         ),
     ),

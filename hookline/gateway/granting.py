@@ -29,14 +29,14 @@ def grant(headers: Headers, rate: Rate | None) -> Reply:
     Refusal: 400, the origin or the rate is none.
     """
     allow = (("allow", ALLOWED),)
+    asked = headers.raw_value(b"webhook-request-rate")
+    if asked is not None and asked != b"*" and _RATE.fullmatch(asked) is None:
+        raise Refusal(400, "bad-rate", "WebHook-Request-Rate is no number of requests a minute.")
     origin = headers.raw_value(b"webhook-request-origin")
     if origin is None:
         return Reply(204, allow)
     if _ORIGIN.fullmatch(origin) is None:
         raise Refusal(400, "bad-origin", "WebHook-Request-Origin is no name, such as events.example.com.")
-    asked = headers.raw_value(b"webhook-request-rate")
-    if asked is not None and asked != b"*" and _RATE.fullmatch(asked) is None:
-        raise Refusal(400, "bad-rate", "WebHook-Request-Rate is no number of requests a minute.")
     headers_of_grant = (
         *allow,
         ("webhook-allowed-origin", origin.decode("ascii")),

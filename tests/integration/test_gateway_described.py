@@ -114,6 +114,20 @@ async def test_data_and_data_base64_exclude_each_other(
     assert jsonschema_rs.is_valid(schema, event) is fits
 
 
+@pytest.mark.parametrize("name", ["traceparent", "tracestate"])
+@pytest.mark.parametrize(("value", "fits"), [("\xe9", True), ("a\tb", True), ("a\x01b", False)])
+async def test_a_trace_header_may_hold_what_headers_may(
+    gateway: RunningGateway, name: str, value: str, fits: bool
+) -> None:
+    """An invalid one is ignored, as described; what no header may hold is not."""
+    headers = {name.encode(): value.encode("latin-1")}
+    answer = await gateway.http.post("/events", json={"type": "shop.ignored"}, headers=headers)
+    assert answer.status_code == (202 if fits else 400)
+    operation = (await gateway.http.get("/openapi.json")).json()["paths"]["/events"]["post"]
+    [described] = [each["schema"] for each in operation["parameters"] if each["name"] == name]
+    assert jsonschema_rs.is_valid(described, value) is fits
+
+
 # Methods ----------------------------------------------------------------------------------------------
 
 

@@ -359,8 +359,11 @@ async def test_permission_is_granted_with_a_rate(tmp_path: Path) -> None:
         assert granted.headers["webhook-allowed-rate"] == "60"
         nobody = await gateway.http.options("/events")
         assert (nobody.status_code, nobody.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
-        wrong = await gateway.http.options("/events", headers={**ask, "WebHook-Request-Rate": "-1"})
-        assert is_problem(wrong, 400, "bad-rate")
+        for asking in (ask, {}):
+            for rate in ("-1", ""):
+                headers = {**asking, "WebHook-Request-Rate": rate}
+                wrong = await gateway.http.options("/events", headers=headers)
+                assert is_problem(wrong, 400, "bad-rate")
 
 
 # Waiting ----------------------------------------------------------------------------------------------
