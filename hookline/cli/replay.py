@@ -88,7 +88,12 @@ def replay(
 
 def begin(gateway: Gateway, path: str, wishes: dict[str, Any], *, background: bool, json: bool) -> None:
     """Ask for a replay of many, and tell what became of it."""
-    document = gateway.post(path, given(wishes), holds="events", wait_seconds=PATIENCE_SECONDS)
+    patience = 0.0
+    if wishes.get("dry_run"):
+        # It may take long to look at many events; whether anybody is there is known at once.
+        gateway.readiness()
+        patience = PATIENCE_SECONDS
+    document = gateway.post(path, given(wishes), holds="events", wait_seconds=patience)
     while not background and document.get("status") == "running":
         time.sleep(ASK_SECONDS)
         document = gateway.get(f"/replays/{document['id']}", holds="status")
@@ -130,6 +135,10 @@ def _print_preview(preview: dict[str, Any]) -> None:
     ):
         if preview[name]:
             out.print(f"          {preview[name]:>7}  {text}")
+    kept_out = [o for o in preview["outcomes"] if not o["starts"] and not o["dies"]]
+    # The first of each trigger: the events of one search are often filtered for the same reason.
+    for trigger, reason in {o["trigger"]: o["reason"] for o in reversed(kept_out)}.items():
+        out.print(f"                   {trigger}: {reason}")
 
 
 def _print_made(dispatches: list[dict[str, Any]]) -> None:

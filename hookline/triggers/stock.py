@@ -92,6 +92,14 @@ class Schedule(_Stock):
     replaces: str | None = None
     day_or: bool | str | None = None
 
+    @model_validator(mode="after")
+    def _date_is_text(self) -> Schedule:
+        # A date that YAML made fits only another of Prefect's models, which has no further keys.
+        further = self.model_fields_set - {"interval", "anchor_date", "timezone"}
+        if isinstance(self.anchor_date, date) and further:
+            raise ValueError(f"quote `anchor_date`: beside `{min(further)}` Prefect takes it as text only")
+        return self
+
     @field_validator("interval")
     @classmethod
     def _longer_than_none(cls, interval: timedelta | None) -> timedelta | None:

@@ -150,7 +150,7 @@ deployments:
       - {prefect.deployments.steps.pip_install_requirements: %(inputs)s}
       - prefect.deployments.steps.pull.git_clone: {repository: "https://example.com/a.git"}
     concurrency_limit: {<<: *limit, collision_strategy: %(CANCEL_NEW)s, grace_period_seconds: 90}
-    schedules: [{interval: %(interval)s, slug: hourly, replaces: daily, anchor_date: 2026-01-01}]
+    schedules: [{interval: %(interval)s, slug: hourly, replaces: daily, anchor_date: "2026-01-01"}]
     work_pool: {name: warm, job_variables: {env: {A: "{{ $HOME }}"}}}
     triggers:
       - type: metric

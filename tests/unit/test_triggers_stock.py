@@ -219,6 +219,8 @@ def test_cron_is_judged_as_prefect_judges_it(cron: str) -> None:
         ({"interval": 60}, True),
         ({"interval": "PT5M"}, True),
         ({"interval": 60, "anchor_date": datetime(2026, 1, 1, tzinfo=UTC)}, True),
+        ({"interval": 60, "anchor_date": datetime(2026, 1, 1, tzinfo=UTC), "slug": "hourly"}, False),
+        ({"interval": 60, "anchor_date": "2026-01-01T00:00:00Z", "slug": "hourly"}, True),
         ({"interval": 60, "anchor_date": "2026-01-01T00:00:00Z"}, True),
         ({"interval": 60, "anchor_date": "2026-01-01"}, True),
         ({"interval": 60, "anchor_date": "2026/01/01 03:00"}, True),
