@@ -199,7 +199,7 @@ async def plan_deploy(
     """
     project = read_project(path, environment)
     chosen = _choose(project, only)
-    progress(f"Importing the flows of {len(chosen)} deployments")
+    progress(f"Importing the flows of {len(chosen)} deployment{'s' if len(chosen) != 1 else ''}")
     flows = await prefect.flows(entrypoint for _, entrypoint in chosen)
     planned = tuple((deployment, flows[entrypoint]) for deployment, entrypoint in chosen)
     _check_flows_named([f"{flow.name}/{deployment.name}" for deployment, flow in planned], only)
@@ -230,14 +230,14 @@ async def carry_out(
     removed = tuple(sorted({trigger.id for trigger in in_force} - {trigger.id for trigger in triggers}))
     if removed and not await agree(removed):
         raise DeployError(
-            f"This would take away {_several(removed)}: in force, and not in {plan.project.path} any more."
-            " Put back what is to stay, or agree with `hookline deploy --prune`. Nothing was deployed."
+            f"This would remove {_several(removed)}: in force, and no longer in {plan.project.path}."
+            " Put back what should stay, or confirm with `hookline deploy --prune`. Nothing was deployed."
         )
     progress("Deploying with Prefect")
     lanes = tuple(f"{flow.name}/{deployment.name}" for deployment, flow in plan.deployments)
     await prefect.deploy(plan.project.for_prefect([deployment for deployment, _ in plan.deployments]), lanes)
     if (await inbox.trigger_set())[0] != before:
-        raise DeployError("The triggers in force were changed meanwhile, past this deploy; deploy again.")
+        raise DeployError("Something else changed the triggers in force during this deploy; deploy again.")
     version = await inbox.save_trigger_set(triggers)
     return DeployReport(
         deployments=lanes,

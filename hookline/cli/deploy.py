@@ -108,7 +108,8 @@ def _print_report(report: DeployReport) -> None:
         out.print(f"Prefect's {left.deployment}/{left.name or '(unnamed)'}: {left.reason}", markup=False)
     for warning in report.warnings:
         out.print(f"warning   {warning}", style="yellow", markup=False)
-    out.print(f"{len(report.kept)} triggers in force (version {report.version})", markup=False)
+    noun = "trigger" if len(report.kept) == 1 else "triggers"
+    out.print(f"{len(report.kept)} {noun} in force (version {report.version})", markup=False)
 
 
 def _document(report: DeployReport) -> dict[str, Any]:

@@ -241,7 +241,7 @@ async def test_what_came_into_force_meanwhile_is_not_written_over(tmp_path: Path
         async def deploy(self, project: str, lanes: Sequence[str]) -> None:
             await store.save_trigger_set(OLD)
 
-    with pytest.raises(DeployError, match="changed meanwhile"):
+    with pytest.raises(DeployError, match="Something else changed"):
         await carry_out(await plan(tmp_path), store, Slow())
 
 
