@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +27,8 @@ from tests.support.inboxes import Clock
 MONTH = timedelta(days=30)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    if request.param == "sqlite":
-        address = f"sqlite:///{tmp_path / 'inbox.db'}"
-    else:
-        address = str(request.getfixturevalue("postgres_inbox_url"))
+@pytest.fixture
+async def bench(address: str) -> AsyncIterator[Bench]:
     async with Inbox.open(address) as inbox:
         bench = Bench(inbox, Clock(), default_limit=100)
         await bench.deploy(

@@ -27,12 +27,8 @@ from tests.support.inboxes import Clock
 ANNA = "anna@example.com"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    if request.param == "sqlite":
-        address = f"sqlite:///{tmp_path / 'inbox.db'}"
-    else:
-        address = str(request.getfixturevalue("postgres_inbox_url"))
+@pytest.fixture
+async def bench(address: str) -> AsyncIterator[Bench]:
     async with Inbox.open(address) as inbox:
         bench = Bench(inbox, Clock(), default_limit=100)
         await bench.deploy(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +24,8 @@ MONTH = timedelta(days=30)
 LIMITS = Limits(events=MONTH, bodies=MONTH, rejections=MONTH)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    if request.param == "sqlite":
-        address = f"sqlite:///{tmp_path / 'inbox.db'}"
-    else:
-        address = str(request.getfixturevalue("postgres_inbox_url"))
+@pytest.fixture
+async def bench(address: str) -> AsyncIterator[Bench]:
     async with Inbox.open(address) as inbox:
         bench = Bench(inbox, Clock(), default_limit=100)
         await bench.deploy(Trigger(flow="f", deployment="d", name="t", expect=("sent",)))

@@ -20,13 +20,6 @@ from hookline.triggers import Trigger
 from tests.support.inboxes import LEASE, START, Clock, Desk, draft, to_start
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'inbox.db'}"
-    return str(request.getfixturevalue("postgres_inbox_url"))
-
-
 @pytest.fixture
 async def inbox(address: str) -> AsyncIterator[Inbox]:
     async with Inbox.open(address) as inbox:

@@ -175,3 +175,11 @@ def postgres_inbox_url(migrated_url: str, empty_inbox: Callable[[], None]) -> st
     """Give the address of an empty inbox on a real PostgreSQL."""
     empty_inbox()
     return migrated_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of an empty inbox, on each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'inbox.db'}"
+    return str(request.getfixturevalue("postgres_inbox_url"))
