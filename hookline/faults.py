@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+#: Keys and values of a file are quoted: what ends a line, or what a terminal obeys, is shown and not sent.
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
 
 class Place(NamedTuple):
     """A place in a file; both count from 1."""
@@ -34,7 +37,12 @@ class Fault:
     def __str__(self) -> str:
         """Return `file:line:column: message`, which editors and terminals make a link of."""
         where = f":{self.place.line}:{self.place.column}" if self.place else ""
-        return f"{self.file}{where}: {self.message}"
+        return one_line(f"{self.file}{where}: {self.message}")
+
+
+def one_line(text: str) -> str:
+    """Return a text without control characters: a CI takes a line that begins with `::` for a command."""
+    return text.translate(_CONTROLS)
 
 
 def in_order(faults: Iterable[Fault]) -> list[Fault]:

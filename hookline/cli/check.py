@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from hookline.checking import check_folder
 from hookline.cli.output import Json, print_json
-from hookline.faults import Fault
+from hookline.faults import Fault, one_line
 
 Format = Literal["text", "json", "github"]
 
@@ -73,7 +73,7 @@ def _github(faults: Sequence[Fault]) -> None:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return one_line(text).replace("%", "%25")
 
 
 def _level(fault: Fault) -> str:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import orjson
 import pytest
@@ -272,6 +273,21 @@ def test_github_gets_annotations(project: Path, capsys: pytest.CaptureFixture[st
         in "\n".join(lines)
     )
     assert all(re.match(r"::(error|warning) file=[^:]+::", line) for line in lines)
+
+
+@pytest.mark.parametrize("format", ["text", "github"])
+def test_nothing_of_a_file_is_a_command_to_a_ci_or_a_terminal(
+    format: Literal["text", "github"], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pull request chooses the keys and values that are quoted."""
+    (project / "prefect.yaml").write_text(
+        'deployments: [{name: a, "b\\n::stop-commands::x\\e[2J": 1, entrypoint: "a\\r\\n::error::c"}]\n'
+    )
+    assert check(format=format) == 1
+    told = capsys.readouterr().out
+    assert "\\n::stop-commands::x\\x1b[2J" in told
+    assert not [line for line in told.splitlines() if line.startswith(("::stop", "::error::"))]
+    assert not set(told) & {"\r", "\x1b"}
 
 
 def test_it_runs_no_code_of_the_project_and_imports_no_prefect(project: Path) -> None:
