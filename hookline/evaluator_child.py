@@ -24,6 +24,9 @@ from hookline.evaluator import ANSWER_BYTES, MEMORY_BYTES, SECONDS
 
 _LENGTH = struct.Struct("!Q")
 
+#: The signals that end a fork for what it does; any other is somebody else's.
+_BY_ITSELF = (signal.SIGPROF, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+
 TOO_LONG = (
     f"it takes more than {SECONDS:g} s of processor time for this event, so it was given up; make it simpler"
     " (no loop inside a loop, no `filter` or `map` over long lists), or let less be sent"
@@ -51,6 +54,10 @@ def main(kind: str) -> None:
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
             return
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) not in _BY_ITSELF:
+            # Somebody killed it, perhaps in the middle of a question or right after its answer. Whoever asks
+            # has to begin anew, or would be given the answer to the question before, from then on.
+            raise SystemExit(1)
         if busy[0]:
             busy[0] = 0
             _write(answers, (False, _why(status)))
@@ -133,10 +140,8 @@ def _why(status: int) -> str:
         case signal.SIGABRT | signal.SIGSEGV | signal.SIGBUS:
             # A library that gets no memory ends its process, or goes where there is none.
             return TOO_MUCH_MEMORY
-        case 0:
-            return f"the evaluator ended with {os.waitstatus_to_exitcode(status)}"
         case _:
-            return f"the evaluator was ended by {signal.Signals(number).name}"
+            return f"the evaluator ended with {os.waitstatus_to_exitcode(status)}"
 
 
 def _limit_memory() -> None:

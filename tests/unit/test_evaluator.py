@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -102,6 +104,21 @@ def test_an_evaluator_that_was_killed_is_started_again() -> None:
         process.kill()
         process.wait()
         assert evaluator.ask("key", "data.x", an_event({"x": 2}).to_dict()) == "2"
+    finally:
+        evaluator.close()
+
+
+def test_a_fork_that_somebody_killed_takes_its_process_with_it() -> None:
+    """It may have just answered: whoever asks next would get the answer to another question."""
+    evaluator = Evaluator("expressions")
+    try:
+        for number in ("1", "2"):
+            assert evaluator.ask("key", "data.x", an_event({"x": int(number)}).to_dict()) == number
+            process = evaluator._process
+            assert process is not None
+            [fork] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(fork), signal.SIGKILL)
+            assert process.wait(timeout=10) == 1
     finally:
         evaluator.close()
 
