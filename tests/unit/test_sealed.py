@@ -67,7 +67,10 @@ DATA = st.recursive(
     max_leaves=12,
 )
 ORDINARY = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.characters(exclude_characters="\x00")),
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\x00")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=12,
 )
