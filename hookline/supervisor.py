@@ -55,7 +55,8 @@ class Service:
     sockets: listening sockets that the process takes over, as systemd hands them (`LISTEN_FDS`). They stay
         open from one process to the next, so that who connects in between waits and is not refused.
     patience: how long it may stand still before it is ready, without output and without processor time.
-    longest_delay: how long it may be away between its end and its next start, if it had been ready.
+    longest_delay: how long it may be away between its end and its next start, unless it ended by itself
+        before it was ready.
     grace: how long it may take to stop before it is killed.
     """
 
@@ -232,7 +233,8 @@ class Supervisor:
             code = await self._ended(kept)
             if asyncio.get_running_loop().time() - started > STEADY_SECONDS:
                 delay = FIRST_DELAY_SECONDS
-            if was_ready:
+            if was_ready or code < 0:
+                # Whoever was killed while it started again is not to blame.
                 delay = min(delay, service.longest_delay.total_seconds())
             self._say(
                 f"{service.name} ended unexpectedly ({_manner(code)}); starting it again in {delay:g} s."

@@ -189,6 +189,27 @@ async def test_a_service_that_was_well_is_away_for_a_moment_only(tmp_path: Path)
     assert [line for line in told if "ended" in line and "in 0.02 s" not in line] == []
 
 
+async def test_a_service_that_is_killed_while_it_starts_again_is_not_kept_waiting(tmp_path: Path) -> None:
+    """It had no chance to get ready; only what ends by itself before that is tried later and later."""
+    told = Told()
+    pids: dict[str, int] = {}
+    sign = tmp_path / "service"
+    may_be_ready = True
+
+    async def ready() -> bool:
+        return may_be_ready and sign.exists()
+
+    killed = replace(service(tmp_path, COUNTING), ready=ready, longest_delay=timedelta(milliseconds=20))
+    async with Supervisor(told.say, pids.update) as supervisor:
+        await supervisor.start(killed)
+        may_be_ready = False
+        for starts in range(2, 6):
+            os.kill(pids["service"], signal.SIGKILL)
+            wanted = "x" * starts
+            await asyncio.to_thread(until, lambda wanted=wanted: sign.read_text() == wanted, "its next start")
+    assert len([line for line in told if "starting it again in 0.02 s" in line]) == 4
+
+
 async def test_what_does_not_stop_is_killed_with_its_children(tmp_path: Path) -> None:
     """After the grace the whole process group goes."""
     told = Told()
