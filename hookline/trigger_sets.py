@@ -61,7 +61,8 @@ class TriggerSets:
         ------
         InboxError: as `in_force`.
         """
-        self.forget()
+        if self.known is None or self.known.is_before_first_deploy:
+            self.forget()
         return not (await self.in_force()).is_before_first_deploy
 
     async def await_first_deploy(self) -> None:

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.types import Scope, Send
 
 from hookline.errors import Refusal
 from hookline.sources import Reply
@@ -32,13 +31,3 @@ def problem(refusal: Refusal) -> Reply:
     if refusal.pointer is not None:
         document["pointer"] = refusal.pointer
     return Reply(refusal.status, (PROBLEM, *refusal.headers.items()), orjson.dumps(document))
-
-
-async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
-    """Send an answer over ASGI."""
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-    if reply.status not in (204, 304):
-        headers.append((b"content-length", str(len(reply.body)).encode()))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    body = b"" if scope["method"] == "HEAD" else reply.body
-    await send({"type": "http.response.body", "body": body})

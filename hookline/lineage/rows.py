@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hookline.inbox.records import optional_moment, to_micros
-from hookline.lineage.records import FlowRun, Input, TaskRun
+from hookline.lineage.records import FlowRun, TaskRun
 
 T = TypeVar("T")
 
@@ -103,11 +103,6 @@ def task_run_values(run: TaskRun) -> dict[str, Any]:
         "finished_us": _micros(run.finished),
         "run_count": run.run_count,
     }
-
-
-def input_from_row(row: Row[Any]) -> Input:
-    """Return a row of `lineage_inputs` as a value."""
-    return Input(row.source_id, row.kind)
 
 
 def _micros(moment: datetime | None) -> int | None:

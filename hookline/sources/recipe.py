@@ -299,11 +299,6 @@ class Recipe(_Model):
             return {**rest, "schemes": (scheme,)}
         return value
 
-    @property
-    def signs_url(self) -> bool:
-        """Return whether a signature covers the address, which a proxy may change."""
-        return any("{url}" in s.sign or s.algorithm is Algorithm.TWILIO for s in self.schemes)
-
 
 def recipe_names() -> list[str]:
     """Return the names of the built-in recipes, sorted."""
